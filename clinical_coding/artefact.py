@@ -1,0 +1,87 @@
+"""What every artefact shares: frozen, strict, versioned, published atomically.
+
+Artefacts are the contracts between packages. A reader meets the schema version it was
+written for, or the one before, or refuses with a message that says so.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+__all__ = ["Artefact", "describe_errors", "publish", "sha256_of_file", "sha256_of_json"]
+
+
+class Artefact(BaseModel):
+    """Base of every artefact and part of one: immutable, and unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def describe_errors(error: ValidationError) -> str:
+    """Say which fields are wrong and why, without repeating any input value.
+
+    Pydantic's own text carries the input, which may be clinical text.
+
+    Args:
+        error: What pydantic raised.
+
+    Returns:
+        One clause per error, ``field.path: what is wrong``, joined by ``; ``.
+    """
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    clauses = []
+    for detail in details:
+        path = ".".join(str(part) for part in detail["loc"]) or "record"
+        clauses.append(f"{path}: {detail['msg'].removeprefix('Value error, ')}")
+    return "; ".join(clauses)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hash a file's bytes without holding them in memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Hash a JSON-serialisable value in canonical form: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def publish(path: Path) -> Iterator[IO[str]]:
+    """Write a text file that appears whole or not at all: aside, fsync, rename.
+
+    Args:
+        path: Where the file is to appear. Its folder is made when absent.
+
+    Yields:
+        A UTF-8 text stream. When the block raises, nothing appears at ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes 0600; a published artefact follows the process's umask instead.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(aside, 0o666 & ~umask)
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

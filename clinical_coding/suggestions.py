@@ -1,0 +1,128 @@
+"""A suggestion as the gateway answers it, and the request it answers (stage 7)."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from clinical_coding.artefact import Artefact
+from clinical_coding.codes import CodeSystem, EvidenceSpan
+from clinical_coding.records import SCHEMA_VERSION, Encounter, Identifier, Note
+
+__all__ = [
+    "Alternative",
+    "Finding",
+    "PhysicianQuery",
+    "Route",
+    "RouteDecision",
+    "SuggestedCode",
+    "Suggestion",
+    "SuggestionEvidence",
+    "SuggestionRequest",
+    "VersionName",
+]
+
+Confidence = Annotated[float, Field(ge=0, le=1)]
+
+
+class SuggestionRequest(Artefact):
+    """What a coding client sends to ``POST /v1/suggestions``."""
+
+    record_id: Identifier
+    patient_id: Identifier | None = None
+    encounter: Encounter
+    notes: Annotated[tuple[Note, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _distinct_notes(self) -> Self:
+        if len({note.note_id for note in self.notes}) != len(self.notes):
+            raise ValueError("notes must have distinct note_id values")
+        return self
+
+
+class RouteDecision(StrEnum):
+    """Who codes the encounter: the model, a coder with it, or a coder without it."""
+
+    AUTONOMOUS = "autonomous"
+    ASSISTED = "assisted"
+    MANUAL = "manual"
+
+
+class Route(Artefact):
+    """The route, the rules that led to it, and the confidence in the record as a whole."""
+
+    decision: RouteDecision
+    rules: tuple[str, ...]
+    record_confidence: Confidence
+
+
+class VersionName(Artefact):
+    """Which model answered."""
+
+    name: str
+    number: int | None
+    """Registered version number; null when a bundle is served from its path."""
+    alias: str | None
+    bundle_sha256: str
+
+
+class SuggestionEvidence(EvidenceSpan):
+    """An evidence span with the words it covers."""
+
+    text: str
+
+
+class Alternative(Artefact):
+    """A code that was considered in the place of the suggested one."""
+
+    system: CodeSystem
+    code: str
+    description: str | None
+    confidence: Confidence
+
+
+class SuggestedCode(Artefact):
+    """One suggested code."""
+
+    system: CodeSystem
+    code: str
+    description: str | None
+    """Official description; null where the descriptor is licensed and not loaded (CPT)."""
+    confidence: Confidence
+    rank: Annotated[int, Field(ge=1)]
+    evidence: tuple[SuggestionEvidence, ...]
+    alternatives: tuple[Alternative, ...]
+
+
+class Finding(Artefact):
+    """What a coding rule has to say about the codes."""
+
+    rule: str
+    severity: Literal["info", "warning", "blocking"]
+    codes: tuple[str, ...]
+    explanation: str
+    source: str
+    fix: str | None
+
+
+class PhysicianQuery(Artefact):
+    """A question to the physician where the documentation has a gap."""
+
+    topic: str
+    question: str
+    codes: tuple[str, ...]
+
+
+class Suggestion(Artefact):
+    """The answer to a suggestion request."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    suggestion_id: str
+    version: VersionName
+    route: Route
+    degraded: bool
+    """True when the fallback answered in the place of Triton."""
+    codes: tuple[SuggestedCode, ...]
+    findings: tuple[Finding, ...] = ()
+    queries: tuple[PhysicianQuery, ...] = ()
+    trace_id: str

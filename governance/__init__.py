@@ -1,0 +1,1 @@
+"""Versions: found by name, compared, approved (stage 11)."""

@@ -1,0 +1,1 @@
+"""The chartloop command, and the benchmark scripts."""

@@ -1,0 +1,1 @@
+"""A registered version answers coding clients (stages 6 and 7)."""

@@ -1,0 +1,1 @@
+"""From text to scored codes, defined once: windows, forward, calibration, thresholds, evidence."""
