@@ -6,6 +6,7 @@ here only its written form is judged.
 
 import re
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -129,10 +130,11 @@ class Code(Artefact):
         if written != self.code:
             raise ValueError(f"code {self.code[:8]!r} must be written {written!r}")
         ordered = sorted(self.evidence, key=lambda span: (span.note_id, span.start))
-        for before, after in zip(ordered, ordered[1:], strict=False):
+        for before, after in pairwise(ordered):
             if before.note_id == after.note_id and after.start < before.end:
                 raise ValueError(
-                    f"evidence [{after.start}, {after.end}) overlaps [{before.start}, {before.end}) of code {self.code}; merge them"
+                    f"evidence [{after.start}, {after.end}) overlaps [{before.start}, {before.end}) "
+                    f"of code {self.code}; merge them"
                 )
         return self
 

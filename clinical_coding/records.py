@@ -2,7 +2,7 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,7 +11,7 @@ from clinical_coding.codes import Code, CodeState
 
 __all__ = ["SCHEMA_VERSION", "CodedRecord", "Complexity", "Encounter", "Note", "Setting", "Split"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 
