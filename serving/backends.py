@@ -1,0 +1,75 @@
+"""What the gateway asks for scored codes: one protocol, whoever answers it (between stages 6 and 7).
+
+Triton, the fallback worker and a test's stand-in all look the same from here. This module
+knows nothing of tokens, labels or transport, and imports nothing heavy.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from clinical_coding.predictions import PredictedCode
+from clinical_coding.records import Note
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "BackendUnavailableError",
+    "DeadlineExceededError",
+    "InvalidInputError",
+    "QueueFullError",
+]
+
+
+class BackendError(Exception):
+    """Base of what a backend may raise; messages never hold clinical text.
+
+    ::
+
+        BackendError
+        ├── BackendUnavailableError   not running, not loaded, died: ask another backend
+        ├── QueueFullError            running, and too busy: come back later
+        ├── DeadlineExceededError     did not answer in time
+        └── InvalidInputError         the notes cannot be scored by any backend
+    """
+
+
+class BackendUnavailableError(BackendError):
+    """The backend cannot answer now; another one may."""
+
+
+class QueueFullError(BackendError):
+    """The backend has as much work waiting as it accepts."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceededError(BackendError):
+    """The answer did not come within the time that the caller gave."""
+
+
+class InvalidInputError(BackendError):
+    """The notes were refused by the model; the same request will be refused again."""
+
+
+class Backend(Protocol):
+    """Anything that turns the notes of one encounter into ranked codes."""
+
+    async def score(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
+        """Score the notes of one encounter.
+
+        Args:
+            notes: The notes, read together as one document.
+            timeout_seconds: How long the caller waits.
+
+        Returns:
+            Up to 100 codes by falling confidence; the suggested ones carry evidence.
+
+        Raises:
+            BackendUnavailableError: Nobody is there to answer.
+            QueueFullError: Too much work is waiting.
+            DeadlineExceededError: The time ran out.
+            InvalidInputError: The notes cannot be scored.
+        """
+        ...
