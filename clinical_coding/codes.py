@@ -39,8 +39,9 @@ class CodeState(StrEnum):
 
 _FORMS = {
     CodeSystem.ICD10CM: (
-        re.compile(r"[A-Z]\d[0-9A-Z](\.[0-9A-Z]{1,4})?"),
-        "a letter, a digit, a third character, then a dot and up to four more: I21.4",
+        # The second character is a digit, but for the A of categories such as QA0 (since October 2025).
+        re.compile(r"[A-Z][0-9A][0-9A-Z](\.[0-9A-Z]{1,4})?"),
+        "a letter, a digit (or A), a third character, then a dot and up to four more: I21.4",
     ),
     CodeSystem.ICD10PCS: (
         re.compile(r"[0-9A-HJ-NP-Z]{7}|[0-9A-HJ-NP-Z]{4}"),
