@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["Artefact", "describe_errors", "publish", "sha256_of_file", "sha256_of_json"]
+__all__ = ["Artefact", "describe_errors", "publish", "publish_path", "sha256_of_file", "sha256_of_json"]
 
 
 class Artefact(BaseModel):
@@ -39,6 +39,9 @@ def describe_errors(error: ValidationError) -> str:
     clauses = []
     for detail in details:
         path = ".".join(str(part) for part in detail["loc"]) or "record"
+        if path == "schema_version":
+            # The type's own words, "Input should be 1", do not say what to do about it.
+            detail["msg"] = "only version 1 is read here; read the file with the release of chartloop that wrote it"
         clauses.append(f"{path}: {detail['msg'].removeprefix('Value error, ')}")
     return "; ".join(clauses)
 
@@ -57,7 +60,7 @@ def sha256_of_json(value: Any) -> str:
 
 @contextmanager
 def publish(path: Path) -> Iterator[IO[str]]:
-    """Write a text file that appears whole or not at all: aside, fsync, rename.
+    """Write a text file that appears whole or not at all.
 
     Args:
         path: Where the file is to appear. Its folder is made when absent.
@@ -65,21 +68,37 @@ def publish(path: Path) -> Iterator[IO[str]]:
     Yields:
         A UTF-8 text stream. When the block raises, nothing appears at ``path``.
     """
+    with publish_path(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as stream:
+        yield stream
+
+
+@contextmanager
+def publish_path(path: Path) -> Iterator[Path]:
+    """Make a file of any kind appear whole or not at all: written aside, fsync, rename.
+
+    Args:
+        path: Where the file is to appear. Its folder is made when absent.
+
+    Yields:
+        The file to write instead, in the same folder. When the block raises, nothing appears
+        at ``path``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    aside = Path(name)
     try:
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield aside
+        os.fsync(descriptor)
         # mkstemp makes 0600; a published artefact follows the process's umask instead.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(aside, 0o666 & ~umask)
         os.replace(aside, path)
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
