@@ -42,4 +42,6 @@ class Prediction(Artefact):
         confidences = [code.confidence for code in self.codes]
         if confidences != sorted(confidences, reverse=True):
             raise ValueError("codes must be ranked by falling confidence")
+        if len({(code.system, code.code) for code in self.codes}) != len(self.codes):
+            raise ValueError("codes must not repeat a system and code; keep the best of each")
         return self
