@@ -1,0 +1,135 @@
+"""One run of tritonserver with its stubs: started, watched through /proc, ended (stage 6).
+
+Knows processes, signals and shared memory, and nothing of models or requests. Linux only, as Triton is.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from serving.triton import launcher
+
+__all__ = ["TritonProcess", "open_private_log"]
+
+_SHARED_MEMORY: Final = Path("/dev/shm")
+_POLL_SECONDS: Final = 0.05
+_KILL_SECONDS: Final = 5.0
+_STUB_NAME: Final = "triton_python_b"  # The kernel keeps 15 characters of a process's name.
+
+
+class TritonProcess:
+    """A tritonserver that dies with this process, and owns one prefix in shared memory.
+
+    The kernel sends the death signal when the *thread* that started the server ends, so make
+    this object in a thread that lives as long as the server: the event loop's.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path, owner: str
+    ) -> None:
+        """Start the server, and free the shared memory that an earlier one of this owner left by a crash.
+
+        Args:
+            command: The server's path and its flags; the shared-memory prefix is added.
+            environment: All its variables.
+            folder: An empty working directory: the stub imports from it first.
+            log: The file that gets what server and stubs print.
+            owner: Who may run one such server at a time.
+        """
+        _free_shared_memory(f"chartloop-{owner}-")
+        self._shm_prefix = f"chartloop-{owner}-{secrets.token_hex(4)}-"
+        prefix_flag = f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}"
+        launch = [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), *command, prefix_flag]
+        with open_private_log(log) as stream:
+            # A session of its own: Ctrl-C in the terminal reaches the parent alone, which then stops in order.
+            self._popen = subprocess.Popen(
+                launch,
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._popen.pid
+
+    def fault(self) -> str | None:
+        """What is dead, if anything: the server, or a stub, which Triton itself does not notice."""
+        code = self._popen.poll()
+        if code is not None:
+            return f"tritonserver ended with code {code}"
+        if any(state == "Z" for _, name, state in _children(self.pid) if name == _STUB_NAME):
+            return "the Python stub died"
+        return None
+
+    def stub_pids(self) -> tuple[int, ...]:
+        """The process ids of the living stubs."""
+        return tuple(pid for pid, name, state in _children(self.pid) if name == _STUB_NAME and state != "Z")
+
+    async def end(self, *, grace_seconds: float) -> None:
+        """Ask the server to finish what is in flight, then kill what is left and free its shared memory.
+
+        Args:
+            grace_seconds: How long it may take before it is killed.
+        """
+        if self._popen.poll() is None:
+            self._popen.send_signal(signal.SIGTERM)
+        if not await self._ended_within(grace_seconds):
+            self._popen.kill()
+            await self._ended_within(_KILL_SECONDS)
+        # The session holds only this server and its stubs, which outlive a killed server for a while.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        _free_shared_memory(self._shm_prefix)
+
+    async def _ended_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._popen.poll() is None:
+                    await asyncio.sleep(_POLL_SECONDS)
+        return self._popen.poll() is not None
+
+
+def _free_shared_memory(prefix: str) -> None:
+    for region in _SHARED_MEMORY.glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
+
+
+def _children(pid: int) -> Iterator[tuple[int, str, str]]:
+    """The children of a process: id, name, state letter."""
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in listing.read_text().split():
+                stat = Path(f"/proc/{child}/stat").read_text()
+                name, _, rest = stat.partition("(")[2].rpartition(")")
+                yield int(child), name, rest.split()[0]
+
+
+@contextlib.contextmanager
+def open_private_log(path: Path) -> Iterator[int]:
+    """Open a log for appending that only its owner may read.
+
+    Args:
+        path: The file; its folder is made when absent.
+
+    Yields:
+        The file descriptor.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,294 @@
+"""Runs the embedded Triton on loopback and keeps it running (stage 6).
+
+Triton calls a model ready whose Python stub is dead, and binds its ports only after loading, so
+nothing is believed here but a canary inference on a server with the identity that was given to it.
+Two watches run side by side: one looks at the processes, which is cheap and finds a death at once;
+one asks for scores, which finds whatever else keeps the model from answering. This module knows
+nothing of the gateway; a server that somebody else runs needs only a ``TritonBackend``.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import socket
+import subprocess
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from clinical_coding.artefact import sha256_of_file
+from clinical_coding.bundle import BUNDLE_FILE, read_labels
+from serving.backends import BackendError, BackendUnavailableError
+from serving.triton.client import TritonBackend
+from serving.triton.config import BUNDLE_FOLDER, MODEL_NAME
+from serving.triton.installation import TritonInstallation, find_triton
+from serving.triton.process import TritonProcess
+
+__all__ = ["ServerState", "TritonServer", "TritonStartError"]
+
+_HOST: Final = "127.0.0.1"
+_POLL_SECONDS: Final = 0.1
+_PROCESS_CHECK_SECONDS: Final = 0.25
+_CANARY_INTERVAL_SECONDS: Final = 2.0
+_CANARY_TIMEOUT_SECONDS: Final = 10.0
+# A full queue or a slow answer is a busy server; only silence this long is a hung one.
+_HUNG_AFTER_SECONDS: Final = 30.0
+_FIRST_RESTART_DELAY_SECONDS: Final = 0.25
+_MAX_RESTART_DELAY_SECONDS: Final = 60.0
+# A server that ran this long is not in a crash loop: the next restart waits little again.
+_STABLE_AFTER_SECONDS: Final = 60.0
+_STOP_GRACE_SECONDS: Final = 15.0
+# These protocols let a caller map any shared memory, unload the model or write files: nobody is told the key.
+_CLOSED_PROTOCOLS: Final = "shared-memory,model-repository,trace,logging"
+
+_log = structlog.get_logger(__name__)
+
+
+class ServerState(StrEnum):
+    """What the supervised server can be asked for now."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DOWN = "down"
+
+
+class TritonStartError(BackendUnavailableError):
+    """Triton was started and did not come to answer; its log says why."""
+
+
+class TritonServer:
+    """One supervised tritonserver that serves one version from a model repository.
+
+    Call ``start`` in the event loop's thread, then run ``supervise`` as a task, and ``stop`` at the
+    end. The server receives SIGTERM from the kernel when this process dies without stopping it.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        number: int,
+        data_dir: Path,
+        grpc_port: int = 8001,
+        metrics_port: int = 8002,
+        start_timeout_seconds: float = 120.0,
+    ) -> None:
+        """Describe the server; nothing is started.
+
+        Args:
+            repository: The model repository that ``render_repository`` wrote.
+            number: The version to serve.
+            data_dir: Where the log and the private backend directory go, under ``triton/``. One
+                server at a time may use it.
+            grpc_port: Port of the inference endpoint, on loopback.
+            metrics_port: Port of Triton's Prometheus metrics, on loopback.
+            start_timeout_seconds: How long loading may take before the start is given up.
+
+        Raises:
+            ValueError: The version is not in the repository.
+        """
+        bundle = repository / MODEL_NAME / str(number) / BUNDLE_FOLDER
+        if not (bundle / BUNDLE_FILE).is_file():
+            raise ValueError(f"version {number} is not in the model repository {repository}; publish it there first")
+        run_folder = data_dir.absolute() / "triton"
+        self.log_path = run_folder / "server.log"
+        self.backend = TritonBackend(
+            f"{_HOST}:{grpc_port}",
+            version=number,
+            labels=read_labels(bundle),
+            bundle_sha256=sha256_of_file(bundle / BUNDLE_FILE),
+        )
+        self._repository = repository.absolute()
+        self._run_folder = run_folder
+        self._ports = {"gRPC": grpc_port, "metrics": metrics_port}
+        self._start_timeout_seconds = start_timeout_seconds
+        self._state = ServerState.DOWN
+        self._num_restarts = 0
+        self._process: TritonProcess | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> ServerState:
+        """Whether the server answers, is being started, or is down."""
+        return self._state
+
+    @property
+    def num_restarts(self) -> int:
+        """How often supervision brought the server back."""
+        return self._num_restarts
+
+    @property
+    def process(self) -> TritonProcess | None:
+        """The running server's process; None while there is none."""
+        return self._process
+
+    async def start(self) -> None:
+        """Start the server and wait until it answers a canary.
+
+        Raises:
+            ValueError: Triton is not installed or cannot run here, or a port is in use.
+            TritonStartError: It ended, or did not answer in time; the message names the log.
+        """
+        self._state = ServerState.STARTING
+        try:
+            await self._start()
+        except BaseException:
+            self._state = ServerState.DOWN
+            await self._end(grace_seconds=0)
+            raise
+        self._state = ServerState.READY
+
+    async def supervise(self) -> None:
+        """Restart the server whenever it dies or falls silent, until cancelled or stopped."""
+        self._supervisor = asyncio.current_task()
+        clock = asyncio.get_running_loop().time
+        delay_seconds = _FIRST_RESTART_DELAY_SECONDS
+        while True:
+            started = clock()
+            reason = await self._first_fault()
+            self._state = ServerState.DOWN
+            _log.warning("triton_down", reason=reason, num_restarts=self._num_restarts)
+            await self._end(grace_seconds=0)
+            if clock() - started > _STABLE_AFTER_SECONDS:
+                delay_seconds = _FIRST_RESTART_DELAY_SECONDS
+            delay_seconds = await self._restart(delay_seconds)
+
+    async def stop(self) -> None:
+        """End supervision, let requests in flight finish, end the server and close the channel."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None and not supervisor.done():
+            supervisor.cancel()
+            await asyncio.wait([supervisor])
+        self._state = ServerState.DOWN
+        await self._end(grace_seconds=_STOP_GRACE_SECONDS)
+        await self.backend.close()
+
+    async def _start(self) -> None:
+        self._check_ports()
+        installation = find_triton()
+        await asyncio.to_thread(installation.check_stub)
+        installation.link_backend(self._run_folder / "backends")
+        # The stub imports from its working directory first, so this one stays empty.
+        working_folder = self._run_folder / "empty"
+        working_folder.mkdir(exist_ok=True)
+        server_id = secrets.token_hex(8)
+        self._process = TritonProcess(
+            self._command(installation, server_id=server_id),
+            environment=installation.environment(),
+            folder=working_folder,
+            log=self.log_path,
+            owner=hashlib.sha256(str(self._run_folder).encode()).hexdigest()[:8],
+        )
+        try:
+            async with asyncio.timeout(self._start_timeout_seconds):
+                await self._until_it_answers(self._process, server_id=server_id)
+        except TimeoutError:
+            raise TritonStartError(
+                f"Triton did not answer within {self._start_timeout_seconds:g} s of its start; see {self.log_path}"
+            ) from None
+
+    def _command(self, installation: TritonInstallation, *, server_id: str) -> list[str]:
+        return [
+            str(installation.server),
+            f"--id={server_id}",
+            f"--model-repository={self._repository}",
+            f"--backend-directory={self._run_folder / 'backends'}",
+            "--disable-auto-complete-config",
+            "--model-control-mode=explicit",
+            f"--load-model={MODEL_NAME}",
+            "--allow-http=false",
+            f"--grpc-address={_HOST}",
+            f"--grpc-port={self._ports['gRPC']}",
+            f"--grpc-restricted-protocol={_CLOSED_PROTOCOLS}:key={secrets.token_hex(16)}",
+            f"--metrics-address={_HOST}",
+            f"--metrics-port={self._ports['metrics']}",
+            "--exit-timeout-secs=10",
+        ]
+
+    def _check_ports(self) -> None:
+        for name, port in self._ports.items():
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((_HOST, port))
+                except OSError as error:
+                    raise ValueError(
+                        f"port {port}, for Triton's {name}, cannot be opened on {_HOST} ({error.strerror}); "
+                        "stop what holds it, or choose another port"
+                    ) from None
+
+    async def _until_it_answers(self, process: TritonProcess, *, server_id: str) -> None:
+        while (found := await self._found_id()) is None:
+            if (fault := process.fault()) is not None:
+                raise TritonStartError(f"{fault} before it could answer; see {self.log_path}")
+            await asyncio.sleep(_POLL_SECONDS)
+        if found != server_id:
+            raise ValueError(f"another server answers on port {self._ports['gRPC']}; stop it, or choose another port")
+        try:
+            await self.backend.check(timeout_seconds=self._start_timeout_seconds)
+        except BackendError as error:
+            raise TritonStartError(f"Triton started, but {error}; see {self.log_path}") from None
+
+    async def _found_id(self) -> str | None:
+        with contextlib.suppress(BackendError):
+            return await self.backend.server_id(timeout_seconds=1.0)
+        return None
+
+    async def _first_fault(self) -> str:
+        """Wait for the first thing that goes wrong, seen from either side."""
+        watches = [asyncio.ensure_future(watch) for watch in (self._dead_process(), self._silence())]
+        try:
+            done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    async def _dead_process(self) -> str:
+        while True:
+            if self._process is None:
+                return "Triton is not started"
+            if (fault := self._process.fault()) is not None:
+                return fault
+            await asyncio.sleep(_PROCESS_CHECK_SECONDS)
+
+    async def _silence(self) -> str:
+        clock = asyncio.get_running_loop().time
+        last_answer = clock()
+        while True:
+            await asyncio.sleep(_CANARY_INTERVAL_SECONDS)
+            try:
+                await self.backend.check(timeout_seconds=_CANARY_TIMEOUT_SECONDS)
+                last_answer = clock()
+            except BackendUnavailableError as error:
+                return str(error)
+            except BackendError:
+                if (silent_seconds := clock() - last_answer) > _HUNG_AFTER_SECONDS:
+                    return f"no canary was answered for {silent_seconds:.0f} s"
+
+    async def _restart(self, delay_seconds: float) -> float:
+        """Try until the server answers again.
+
+        Returns:
+            How long to wait before the next restart, should it die again soon.
+        """
+        while True:
+            await asyncio.sleep(delay_seconds)
+            delay_seconds = min(2 * delay_seconds, _MAX_RESTART_DELAY_SECONDS)
+            try:
+                await self.start()
+            except (BackendError, ValueError, OSError, subprocess.SubprocessError) as error:
+                _log.error("triton_restart_failed", reason=str(error), next_try_seconds=delay_seconds)
+            else:
+                self._num_restarts += 1
+                _log.info("triton_restarted", num_restarts=self._num_restarts)
+                return delay_seconds
+
+    async def _end(self, *, grace_seconds: float) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            await process.end(grace_seconds=grace_seconds)

@@ -1,0 +1,38 @@
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from clinical_coding.bundle import Label
+from clinical_coding.codes import CodeSystem
+from clinical_coding.records import Note
+from serving.backends import BackendUnavailableError, DeadlineExceededError
+from serving.triton.client import TritonBackend
+
+LABELS = (Label(system=CodeSystem.ICD10CM, release="2026-04", code="R07.9", description="Chest pain"),)
+NOTES = (Note(note_id="n1", text="Chest pain."),)
+
+
+def test_nobody_at_the_address(run: Any, free_port: int) -> None:
+    backend = TritonBackend(f"127.0.0.1:{free_port}", version=1, labels=LABELS, bundle_sha256="0" * 64)
+
+    async def ask() -> None:
+        with pytest.raises(BackendUnavailableError, match=f"{free_port} cannot answer: UNAVAILABLE"):
+            await backend.score(NOTES, timeout_seconds=2)
+        await backend.close()
+        await backend.close()
+
+    run(ask())
+
+
+def test_no_time_left_asks_nobody(run: Any, free_port: int) -> None:
+    backend = TritonBackend(f"127.0.0.1:{free_port}", version=1, labels=LABELS, bundle_sha256="0" * 64)
+    with pytest.raises(DeadlineExceededError):
+        run(backend.score(NOTES, timeout_seconds=0))
+
+
+def test_the_gateways_side_imports_no_torch() -> None:
+    modules = "serving.triton.client, serving.triton.server, serving.triton.repository, serving.triton.config"
+    program = f"import sys, {modules}\nsys.exit('torch' in sys.modules or 'training' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

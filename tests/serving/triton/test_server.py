@@ -1,0 +1,259 @@
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferInput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from clinical_coding.predictions import PredictedCode
+from clinical_coding.records import Note
+from serving.backends import (
+    BackendUnavailableError,
+    DeadlineExceededError,
+    QueueFullError,
+)
+from serving.triton.client import TritonBackend
+from serving.triton.server import ServerState, TritonServer, TritonStartError
+
+SECRET = "Wilhelmina Quartermaine"
+DOCUMENTS = [
+    (Note(note_id="n1", text=f"{SECRET} seen for chest pain and type 2 diabetes. No fever."),),
+    (Note(note_id="a", text="History of hypertension."), Note(note_id="b", text="Acute kidney injury, improving.")),
+    (Note(note_id="ü-1", text="Fièvre élevée \N{THERMOMETER} 39 °C — pneumonia suspected."),),
+    (Note(note_id="long", text="Cough and shortness of breath for three days. " * 60),),
+]
+
+
+def assert_equal_codes(served: tuple[PredictedCode, ...], expected: tuple[PredictedCode, ...]) -> None:
+    assert [(one.key, one.suggested, one.evidence) for one in served] == [
+        (one.key, one.suggested, one.evidence) for one in expected
+    ]
+    # Confidences travel as 32-bit floats, and a batch is summed in another order than a single document.
+    assert [one.confidence for one in served] == pytest.approx([one.confidence for one in expected], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_bundle: Path) -> list[tuple[PredictedCode, ...]]:
+    from training.model import Scorer
+
+    return Scorer.load(tiny_bundle, num_threads=1).score(DOCUMENTS)
+
+
+async def infer_raw(client: Any, payload: bytes, *, copies: int = 1) -> Any:
+    tensor = InferInput("NOTES", [copies, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[payload]] * copies, dtype=np.object_))
+    return await client.infer("clinical-coder", [tensor], model_version="1", client_timeout=10)
+
+
+def test_served_codes_equal_in_process_codes(running: Any, run: Any, expected: list[tuple[PredictedCode, ...]]) -> None:
+    for notes, codes in zip(DOCUMENTS, expected, strict=True):
+        assert_equal_codes(run(running.sound.score(notes, timeout_seconds=10)), codes)
+    assert any(code.evidence for codes in expected for code in codes)
+
+
+def test_sixteen_clients_get_their_own_answers(
+    running: Any, run: Any, expected: list[tuple[PredictedCode, ...]]
+) -> None:
+    async def ask(client: int) -> None:
+        for turn in range(3):
+            which = (client + turn) % len(DOCUMENTS)
+            served = await running.sound.score(DOCUMENTS[which], timeout_seconds=20)
+            assert_equal_codes(served, expected[which])
+
+    async def ask_all() -> None:
+        await asyncio.gather(*(ask(client) for client in range(16)))
+
+    run(ask_all())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\xff\xfe",
+        b"{}",
+        b"[]",
+        b"[1]",
+        b'[{"note_id": "n1"}]',
+        b'[{"note_id": "n1", "text": "   "}]',
+        b'[{"note_id": "", "text": "x"}]',
+        b'[{"note_id": "n1", "text": "x", "patient": "Wilhelmina Quartermaine"}]',
+        b'[{"note_id": "n1", "text": "x"}, {"note_id": "n1", "text": "y"}]',
+        b'[{"note_id": "n1", "text": "\\ud800"}]',
+    ],
+)
+def test_bad_input_is_answered_with_a_fixed_message(running: Any, run: Any, payload: bytes) -> None:
+    async def ask() -> None:
+        async with InferenceServerClient(running.sound.url) as client:
+            with pytest.raises(InferenceServerException) as caught:
+                await infer_raw(client, payload)
+            assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+            assert caught.value.message().startswith("NOTES must hold one JSON list")
+
+    run(ask())
+
+
+def test_two_documents_in_one_request_are_refused(running: Any, run: Any) -> None:
+    async def ask() -> None:
+        async with InferenceServerClient(running.sound.url) as client:
+            with pytest.raises(InferenceServerException, match="NOTES must hold"):
+                await infer_raw(client, b'[{"note_id": "n1", "text": "x"}]', copies=2)
+
+    run(ask())
+
+
+def test_good_requests_survive_bad_neighbours(
+    running: Any, run: Any, expected: list[tuple[PredictedCode, ...]]
+) -> None:
+    breaking = (Note(note_id="n1", text=f"{SECRET} breaks the scorer."),)
+
+    async def ask() -> list[Any]:
+        documents = [DOCUMENTS[0], breaking, DOCUMENTS[1], breaking]
+        asked = (running.faulty.score(notes, timeout_seconds=20) for notes in documents)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    first, broken, second, broken_too = run(ask())
+    assert_equal_codes(first, expected[0])
+    assert_equal_codes(second, expected[1])
+    for error in (broken, broken_too):
+        assert isinstance(error, BackendUnavailableError)
+        assert SECRET not in str(error)
+
+
+def test_an_answer_may_hold_no_codes(running: Any, run: Any) -> None:
+    notes = (Note(note_id="n1", text="codeless"),)
+    assert run(running.faulty.score(notes, timeout_seconds=10)) == ()
+
+
+def test_deadline(running: Any, run: Any) -> None:
+    with pytest.raises(DeadlineExceededError):
+        run(running.faulty.score((Note(note_id="n1", text="slow"),), timeout_seconds=0.3))
+
+
+def test_a_full_queue_says_when_to_come_back(running: Any, run: Any) -> None:
+    async def ask() -> list[Any]:
+        slow = asyncio.ensure_future(running.faulty.score((Note(note_id="n1", text="slow"),), timeout_seconds=30))
+        await asyncio.sleep(0.3)
+        crowd = [running.faulty.score(DOCUMENTS[0], timeout_seconds=30) for _ in range(60)]
+        answers = await asyncio.gather(*crowd, return_exceptions=True)
+        await slow
+        return answers
+
+    answers = run(ask())
+    refused = [answer for answer in answers if isinstance(answer, QueueFullError)]
+    served = [answer for answer in answers if isinstance(answer, tuple)]
+    assert refused[0].retry_after_seconds > 0
+    assert len(refused) + len(served) == 60
+    # The queue holds 24, and one batch of up to 16 more may have left it.
+    assert 24 <= len(served) <= 41
+
+
+def test_another_bundle_under_the_same_number_is_noticed(running: Any, run: Any) -> None:
+    stranger = TritonBackend(running.sound.url, version=1, labels=(), bundle_sha256="ab" * 32)
+
+    async def ask() -> None:
+        with pytest.raises(BackendUnavailableError, match="another bundle than abababababab"):
+            await stranger.check(timeout_seconds=10)
+        await stranger.close()
+
+    run(ask())
+
+
+def test_nobody_unloads_the_model_or_maps_memory(running: Any, run: Any) -> None:
+    async def ask() -> None:
+        async with InferenceServerClient(running.sound.url) as client:
+            with pytest.raises(InferenceServerException, match="restricted"):
+                await client.unload_model("clinical-coder")
+            with pytest.raises(InferenceServerException, match="restricted"):
+                await client.get_system_shared_memory_status()
+
+    run(ask())
+
+
+def test_loading_and_scoring_change_no_file_of_the_version(running: Any, tiny_bundle: Path) -> None:
+    version = running.repository / "clinical-coder" / "1"
+    files = {path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file()}
+    bundled = {
+        f"bundle/{path.relative_to(tiny_bundle).as_posix()}" for path in tiny_bundle.rglob("*") if path.is_file()
+    }
+    [compiled] = files - bundled - {"model.py"}
+    assert compiled.startswith("__pycache__/model.")
+
+
+@pytest.mark.parametrize("victim", ["stub", "server"])
+def test_a_killed_part_is_noticed_and_brought_back(running: Any, run: Any, victim: str) -> None:
+    server: TritonServer = running.server
+    restarts = server.num_restarts
+
+    async def kill_and_wait() -> float:
+        supervisor = asyncio.ensure_future(server.supervise())
+        await asyncio.sleep(0.1)
+        assert server.process is not None
+        pid = server.process.pid if victim == "server" else server.process.stub_pids()[0]
+        clock = asyncio.get_running_loop().time
+        killed = clock()
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while server.state is ServerState.READY:
+                await asyncio.sleep(0.01)
+            noticed = clock() - killed
+            while server.state is not ServerState.READY:
+                await asyncio.sleep(0.05)
+        await running.sound.check(timeout_seconds=10)
+        supervisor.cancel()
+        await asyncio.wait([supervisor])
+        return noticed
+
+    assert run(kill_and_wait()) < 2
+    assert server.num_restarts == restarts + 1
+
+
+def test_the_log_is_private_and_holds_no_note(running: Any, run: Any) -> None:
+    notes = (Note(note_id="n1", text=f"{SECRET} breaks the scorer."),)
+    with pytest.raises(BackendUnavailableError):
+        run(running.faulty.score(notes, timeout_seconds=10))
+
+    log = running.server.log_path.read_text()
+    assert "scoring failed: request" in log and "RuntimeError at model.py" in log
+    assert SECRET.split()[0] not in log
+    assert running.server.log_path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_port_in_use_is_named_before_the_start(running: Any, run: Any, tmp_path: Path, free_port: int) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = holder.getsockname()[1]
+        server = TritonServer(running.repository, number=1, data_dir=tmp_path, grpc_port=free_port, metrics_port=taken)
+        with pytest.raises(ValueError, match=f"port {taken}, for Triton's metrics.*choose another port"):
+            run(server.start())
+    assert server.state is ServerState.DOWN
+    assert not server.log_path.exists()
+
+
+def test_a_start_that_takes_too_long_names_the_log(
+    running: Any, run: Any, tmp_path: Path, two_free_ports: list[int]
+) -> None:
+    grpc_port, metrics_port = two_free_ports
+    server = TritonServer(
+        running.repository,
+        number=1,
+        data_dir=tmp_path,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        start_timeout_seconds=0.2,
+    )
+    with pytest.raises(TritonStartError, match=rf"within 0\.2 s.*{server.log_path}"):
+        run(server.start())
+    assert server.state is ServerState.DOWN
+    assert server.process is None
+
+
+def test_a_version_that_is_not_published_is_refused(running: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="version 9 is not in the model repository"):
+        TritonServer(running.repository, number=9, data_dir=tmp_path)
