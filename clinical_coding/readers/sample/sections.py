@@ -1,0 +1,258 @@
+"""The sections that notes are made of. Each writes itself onto a page, or nothing where it has nothing to say."""
+
+from typing import Final
+
+from clinical_coding.readers.sample.catalogue import Condition
+from clinical_coding.readers.sample.draws import between, chance, pick
+from clinical_coding.readers.sample.page import Page, key_of
+from clinical_coding.readers.sample.writer import Fragment, joined, plain
+
+__all__ = [
+    "allergies", "assessment", "chief_complaint", "exam", "family_history", "header", "history", "loose_ends",
+    "medications", "past_history", "past_illnesses", "procedures_done", "results", "review", "social_history",
+    "visit_statement", "vitals",
+]  # fmt: skip
+
+MIN_WORDS: Final = 160
+"""A shorter note is filled up with what notes say whoever the patient is."""
+ALLERGY_CODE: Final = "Z88.0"
+TOBACCO_GROUP: Final = "tobacco"
+HISTORY_ROLES: Final = frozenset({"chronic", "status"})
+YEARS: Final = (2008, 2021)
+
+
+def _person(page: Page) -> str:
+    patient = page.case.patient
+    if patient.age < 18:
+        word = "girl" if patient.sex == "F" else "boy"
+        return f"{patient.age}-year-old {word}"
+    word = pick(page.rng, ("woman", "female", "F") if patient.sex == "F" else ("man", "male", "M"))
+    return f"{patient.age}{pick(page.rng, ('-year-old ', ' y/o ', ' yo ', ' year old '))}{word}"
+
+
+def _symptom(page: Page) -> Fragment:
+    principal = page.case.principal
+    if (principal.role == "symptom" and chance(page.rng, 0.6)) or not principal.symptoms:
+        return page.diagnosis(principal)
+    return plain(pick(page.rng, principal.symptoms))
+
+
+def _background(page: Page) -> list[Condition]:
+    return [item.condition for item in page.case.findings[1:] if item.condition.role in HISTORY_ROLES]
+
+
+def header(page: Page) -> None:
+    """The line above everything: kind of note, date, service."""
+    case = page.case
+    page.line(pick(page.rng, page.phrases["titles"][case.setting]), service=case.specialty.name.replace("-", " "),
+              date=case.start.strftime("%m/%d/%Y"), provider=case.provider_id)  # fmt: skip
+
+
+def chief_complaint(page: Page) -> None:
+    """Why the patient came, in a few words."""
+    page.heading("cc", is_inline=True)
+    principal = page.case.principal
+    if principal.role == "chronic" and chance(page.rng, 0.6):
+        page.line("Follow up of {dx}.", dx=page.diagnosis(principal))
+    else:
+        page.line("{Symptom}.", symptom=_symptom(page))
+
+
+def history(page: Page) -> None:
+    """The present illness, against the background of what is known."""
+    page.heading("hpi")
+    known = _background(page)[:2]
+    has_history = bool(known) and chance(page.rng, 0.5)
+    template = pick(page.rng, page.phrases["hpi"]["with_history" if has_history else "plain"])
+    page.line(
+        template,
+        who=_person(page),
+        history=joined(
+            [page.diagnosis(item) for item in known if item.role == "chronic"] or [plain("chronic illness")]
+        ),
+        symptom=_symptom(page),
+        duration=page.phrase("durations"),
+        where=pick(page.rng, page.phrases["where"][page.case.setting]),
+        worse=page.phrase("worse"),
+    )
+
+
+def past_history(page: Page) -> None:
+    """The conditions that the patient has had for long."""
+    known = [item for item in _background(page) if item.code != ALLERGY_CODE and item.group != TOBACCO_GROUP]
+    if not known:
+        return
+    page.heading("pmh")
+    named = [page.diagnosis(item) for item in known]
+    if chance(page.rng, 0.5):
+        page.line("{known}.", known=joined(named, last=", "))
+    else:
+        for name in named:
+            page.line("- {name}", name=name)
+
+
+def past_illnesses(page: Page) -> None:
+    """Operations and illnesses that are over."""
+    traps = page.traps("historical")
+    if not traps and chance(page.rng, 0.5):
+        return
+    page.heading("psh")
+    for trap in traps:
+        page.line(page.phrase("historical") + ".", dx=page.trap(trap), year=str(between(page.rng, *YEARS)))
+    if page.case.patient.age >= 18 and chance(page.rng, 0.7):
+        surgery = pick(page.rng, page.phrases["surgeries"][page.case.patient.sex])
+        page.line("S/p {surgery} {year}.", surgery=surgery, year=str(between(page.rng, *YEARS)))
+    elif not traps:
+        page.writer.add("None.\n")
+
+
+def medications(page: Page) -> None:
+    """One drug for each condition that has one."""
+    drugs = [pick(page.rng, item.condition.medications) for item in page.case.findings if item.condition.medications]
+    page.heading("meds")
+    page.line("{drugs}.", drugs=", ".join(dict.fromkeys(drugs)) or "none regularly")
+
+
+def allergies(page: Page) -> None:
+    """Drug allergies, which one status code follows from."""
+    page.heading("allergies", is_inline=True)
+    allergic = [item.condition for item in page.case.findings if item.condition.code == ALLERGY_CODE]
+    if allergic:
+        page.line("{Dx} (rash).", dx=page.diagnosis(allergic[0]))
+    else:
+        page.line(pick(page.rng, ("NKDA.", "No known drug allergies.", "None known.")))
+
+
+def family_history(page: Page) -> None:
+    """What relatives have or had."""
+    traps = page.traps("family")
+    if not traps and chance(page.rng, 0.4):
+        return
+    page.heading("fh", is_inline=True)
+    if not traps:
+        page.line(page.phrase("no_family"))
+        return
+    for index, trap in enumerate(traps):
+        page.writer.add("; " if index else "")
+        page.fill(page.phrase("family"), dx=page.trap(trap), relative=page.phrase("relatives"))
+    page.writer.add(".\n")
+
+
+def social_history(page: Page) -> None:
+    """Home, work and tobacco, which one code follows from."""
+    page.heading("sh", is_inline=True)
+    is_child = page.case.patient.age < 18
+    page.fill(page.phrase("social_child" if is_child else "social"))
+    tobacco = [item.condition for item in page.case.findings if item.condition.group == TOBACCO_GROUP]
+    if tobacco:
+        page.line(" {Dx}.", dx=page.diagnosis(tobacco[0]))
+    else:
+        page.line("" if is_child else " Never smoker.")
+
+
+def review(page: Page) -> None:
+    """The review of systems, with what the patient denies."""
+    page.heading("ros")
+    for trap in page.traps("denied"):
+        page.fill(page.phrase("denied") + " ", dx=page.trap(trap))
+    page.line(page.phrase("ros"))
+
+
+def vitals(page: Page) -> None:
+    """Pulse, pressure, temperature and the rest."""
+    rng = page.rng
+    page.heading("vitals", is_inline=True)
+    temperature = 97.4 + between(rng, 0, 20) / 10
+    page.writer.add(
+        f"BP {between(rng, 104, 162)}/{between(rng, 58, 94)}, HR {between(rng, 56, 108)}, RR {between(rng, 12, 22)}, "
+        f"T {temperature:.1f} F, SpO2 {between(rng, 92, 100)}% RA.\n"
+    )
+
+
+def exam(page: Page) -> None:
+    """The physical examination."""
+    page.heading("exam")
+    page.fill(page.phrase("exam"))
+    start = between(page.rng, 0, len(page.phrases["exam_more"]) - 1)
+    for offset in range(between(page.rng, 2, 4)):
+        page.writer.add(" " + page.phrases["exam_more"][(start + offset) % len(page.phrases["exam_more"])])
+    page.writer.add("\n")
+
+
+def results(page: Page) -> None:
+    """What was found, what the laboratory says, and what the workup excluded."""
+    page.heading("data")
+    found = [pick(page.rng, item.condition.findings) for item in page.case.findings[:4] if item.condition.findings]
+    if found:
+        page.fill("{Found}. ", found="; ".join(found))
+    page.fill(page.phrase("labs"), **_laboratory(page))
+    for trap in page.traps("excluded"):
+        page.fill(" " + page.phrase("excluded"), dx=page.trap(trap))
+    page.writer.add("\n")
+
+
+def _laboratory(page: Page) -> dict[str, str]:
+    rng = page.rng
+    return {
+        "a": f"{between(rng, 45, 128) / 10:.1f}",
+        "b": f"{between(rng, 116, 158) / 10:.1f}",
+        "c": str(between(rng, 150, 390)),
+        "d": str(between(rng, 134, 144)),
+        "e": f"{between(rng, 34, 50) / 10:.1f}",
+        "f": f"{between(rng, 6, 12) / 10:.1f}",
+        "g": str(between(rng, 78, 168)),
+    }
+
+
+def assessment(page: Page, *, name: str = "ap") -> None:
+    """Each diagnosis with its plan, and what remains uncertain."""
+    page.heading(name, is_inline=False)
+    number = 0
+    for finding in page.case.findings:
+        condition = finding.condition
+        if condition.role in ("status", "external") and chance(page.rng, 0.7):
+            continue
+        number += 1
+        plan = pick(page.rng, condition.plans or page.phrases["plans"])
+        dx = page.diagnosis(condition)
+        status = page.phrase("statuses")
+        page.line(pick(page.rng, page.items), n=str(number), dx=dx, plan=plan, status=status)
+    for trap in page.traps("uncertain"):
+        page.line(page.phrase("uncertain"), dx=page.trap(trap))
+
+
+def procedures_done(page: Page, *, has_heading: bool = True) -> None:
+    """What was done and supplied."""
+    if page.case.performed and has_heading:
+        page.heading("orders")
+    for performed in page.case.performed:
+        template = pick(page.rng, page.phrases["procedure"][performed.procedure.wording])
+        page.line(template, px=page.procedure(performed))
+
+
+def visit_statement(page: Page) -> None:
+    """Time or decision making, from which the level of the visit follows."""
+    for visit in page.visits:
+        page.visit(visit)
+
+
+def loose_ends(page: Page, *, is_complete: bool) -> None:
+    """Name what no section has named yet, and fill a note that is too short.
+
+    Args:
+        page: The note.
+        is_complete: The note must support every code of the case.
+    """
+    if is_complete:
+        named = page.cited_keys()
+        for finding in page.case.findings:
+            if f"icd10cm:{finding.condition.code}" not in named:
+                page.line(page.phrase("status_line"), dx=page.diagnosis(finding.condition))
+        for performed in page.case.performed:
+            if key_of(performed) not in named:
+                page.line(
+                    pick(page.rng, page.phrases["procedure"][performed.procedure.wording]), px=page.procedure(performed)
+                )
+    fillers = list(page.phrases["filler"])
+    while page.writer.num_words < MIN_WORDS and fillers:
+        page.line(fillers.pop(between(page.rng, 0, len(fillers) - 1)))
