@@ -1,0 +1,150 @@
+"""The fallback worker process: loads the version's bundle and scores what the gateway sends.
+
+Run by ``serving.fallback.client`` as ``python -m serving.fallback.worker``. What waited while one
+batch was scored becomes the next batch, so a lone request never waits for company. The process
+ends when the gateway's end of the socket closes, however the gateway ended. Knows no HTTP.
+"""
+
+import argparse
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from clinical_coding.records import Note
+from serving.fallback.messages import FRAME_HEADER, Answer, Cancel, Failure, Ready, Score, frame, read_to_worker
+from training.model import Scorer
+
+__all__ = ["main"]
+
+# The forward's first run compiles and allocates; nobody should wait for that.
+_WARM_UP: Final = (Note(note_id="warm-up", text="Patient seen for follow-up of hypertension."),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    number: int
+    notes: tuple[Note, ...]
+    expires_at: float
+    """On this process's monotonic clock."""
+
+    @property
+    def num_characters(self) -> int:
+        return sum(len(note.text) for note in self.notes)
+
+
+class _Inbox:
+    """Jobs in order of arrival, filled by a reader thread that ends the process when the gateway is gone."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._held: _Job | None = None
+        # Adding to and removing from a set is atomic; a cancel that comes too late is forgotten with its job.
+        self._cancelled: set[int] = set()
+        threading.Thread(target=self._read, name="inbox", daemon=True).start()
+
+    def next_batch(self, *, max_size: int, max_characters: int) -> list[_Job]:
+        """Wait for a job, and take with it what else has come, up to the limits.
+
+        Characters stand in for tokens, so that a long note does not hold up a batch of short ones.
+        """
+        batch = [self._held or self._jobs.get()]
+        self._held = None
+        room = max_characters - batch[0].num_characters
+        while len(batch) < max_size:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            room -= job.num_characters
+            if room < 0:
+                self._held = job
+                break
+            batch.append(job)
+        return [job for job in batch if self._is_wanted(job)]
+
+    def _is_wanted(self, job: _Job) -> bool:
+        if job.number in self._cancelled:
+            self._cancelled.discard(job.number)
+            return False
+        return time.monotonic() < job.expires_at
+
+    def _read(self) -> None:
+        with self._connection.makefile("rb") as stream:
+            while header := stream.read(FRAME_HEADER.size):
+                if len(header) < FRAME_HEADER.size:
+                    break
+                message = read_to_worker(stream.read(FRAME_HEADER.unpack(header)[0]))
+                if isinstance(message, Cancel):
+                    self._cancelled.add(message.number)
+                else:
+                    self._jobs.put(_job(message))
+        # The forward may be at work in the main thread, and nobody wants its result any more.
+        os._exit(0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until the gateway is gone.
+
+    Args:
+        arguments: The command line; the process's own when None.
+
+    Returns:
+        Exit code 1, when the bundle cannot be loaded; otherwise it does not return.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--socket", type=int, required=True, help="file descriptor of the gateway's socket")
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--num-threads", type=int, default=None)
+    parser.add_argument("--max-batch-size", type=int, required=True)
+    parser.add_argument("--max-batch-characters", type=int, required=True)
+    options = parser.parse_args(arguments)
+    connection = socket.socket(fileno=options.socket)
+    inbox = _Inbox(connection)
+    try:
+        scorer = Scorer.load(options.bundle, num_threads=options.num_threads)
+        scorer.score([_WARM_UP])
+    except Exception as error:
+        connection.sendall(frame(_failure(None, error)))
+        return 1
+    connection.sendall(frame(Ready(bundle_sha256=scorer.bundle_sha256)))
+    while True:
+        jobs = inbox.next_batch(max_size=options.max_batch_size, max_characters=options.max_batch_characters)
+        for message in _answers(scorer, jobs=jobs):
+            connection.sendall(frame(message))
+
+
+def _answers(scorer: Scorer, *, jobs: Sequence[_Job]) -> list[Answer | Failure]:
+    """Score a batch; when that fails, score each alone, so that one request cannot fail another's."""
+    if not jobs:
+        return []
+    try:
+        results = scorer.score([job.notes for job in jobs])
+    except Exception as error:
+        if len(jobs) == 1:
+            return [_failure(jobs[0].number, error)]
+        return [answer for job in jobs for answer in _answers(scorer, jobs=[job])]
+    return [Answer(number=job.number, codes=codes) for job, codes in zip(jobs, results, strict=True)]
+
+
+def _failure(number: int | None, error: Exception) -> Failure:
+    if number is None:
+        # No note has been seen yet, so the whole message may be told.
+        return Failure(number=None, reason="failed", message=str(error) or type(error).__name__)
+    # A library's message may quote the notes; its type cannot.
+    reason: Literal["invalid", "failed"] = "invalid" if isinstance(error, ValueError) else "failed"
+    return Failure(number=number, reason=reason, message=type(error).__name__)
+
+
+def _job(message: Score) -> _Job:
+    return _Job(number=message.number, notes=message.notes, expires_at=time.monotonic() + message.timeout_seconds)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,122 @@
+"""Builds the suggestion out of scored codes: ranks, descriptions, evidence text, alternatives, route."""
+
+import secrets
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Final
+
+from clinical_coding.bundle import Label
+from clinical_coding.codes import CodeSystem
+from clinical_coding.predictions import PredictedCode
+from clinical_coding.suggestions import (
+    Alternative,
+    RouteDecision,
+    SuggestedCode,
+    Suggestion,
+    SuggestionEvidence,
+    SuggestionRequest,
+    VersionName,
+)
+from serving.gateway.dispatch import Scored
+from serving.gateway.routing import RoutingSettings, decide_route
+
+__all__ = ["SuggestionBuilder"]
+
+MAX_ALTERNATIVES: Final = 3
+CATEGORY_CHARACTERS: Final = 3
+MIN_SHARED_CHARACTERS: Final = 2
+
+
+class SuggestionBuilder:
+    """Knows the version's labels and the routing rules; holds nothing of a request."""
+
+    def __init__(self, labels: Sequence[Label], *, version: VersionName, routing: RoutingSettings) -> None:
+        self._descriptions: Mapping[str, str | None] = {label.key: label.description for label in labels}
+        self._version = version
+        self._routing = routing
+
+    def build(self, request: SuggestionRequest, *, scored: Scored, trace_id: str) -> Suggestion:
+        """Answer a request.
+
+        Args:
+            request: What was asked.
+            scored: All scored codes of its notes, best first.
+            trace_id: Names the request in the log.
+
+        Returns:
+            The suggestion; on the manual route without its codes, for people code without them there.
+        """
+        route = decide_route(request.encounter, codes=scored.codes, settings=self._routing)
+        suggested = [code for code in scored.codes if code.suggested]
+        if route.decision is RouteDecision.MANUAL:
+            suggested = []
+        others = [code for code in scored.codes if not code.suggested]
+        texts = {note.note_id: note.text for note in request.notes}
+        return Suggestion(
+            suggestion_id=_new_suggestion_id(),
+            version=self._version,
+            route=route,
+            degraded=scored.degraded,
+            codes=tuple(
+                self._suggest(code, rank=rank, others=others, texts=texts)
+                for rank, code in enumerate(suggested, start=1)
+            ),
+            trace_id=trace_id,
+        )
+
+    def _suggest(
+        self, code: PredictedCode, *, rank: int, others: Sequence[PredictedCode], texts: Mapping[str, str]
+    ) -> SuggestedCode:
+        return SuggestedCode(
+            system=code.system,
+            code=code.code,
+            description=self._descriptions.get(code.key),
+            confidence=code.confidence,
+            rank=rank,
+            evidence=tuple(
+                SuggestionEvidence(
+                    note_id=span.note_id,
+                    start=span.start,
+                    end=span.end,
+                    text=texts[span.note_id][span.start : span.end],
+                )
+                for span in code.evidence
+            ),
+            alternatives=tuple(
+                Alternative(
+                    system=other.system,
+                    code=other.code,
+                    description=self._descriptions.get(other.key),
+                    confidence=other.confidence,
+                )
+                for other in _alternatives(code, others=others)
+            ),
+        )
+
+
+def _alternatives(code: PredictedCode, *, others: Sequence[PredictedCode]) -> list[PredictedCode]:
+    """The nearest codes that were scored and not suggested.
+
+    Near in ICD-10-CM is the category, its first three characters, and then the neighbouring
+    categories; elsewhere the longest shared beginning, as codes that begin alike mean alike in
+    CPT, HCPCS and ICD-10-PCS too. Equally near ones go by confidence.
+    """
+    near = [(_nearness(code, other), other) for other in others if other.system is code.system]
+    near = [(nearness, other) for nearness, other in near if nearness >= MIN_SHARED_CHARACTERS]
+    near.sort(key=lambda pair: (-pair[0], -pair[1].confidence))
+    return [other for _, other in near[:MAX_ALTERNATIVES]]
+
+
+def _nearness(code: PredictedCode, other: PredictedCode) -> int:
+    pairs = zip(code.code, other.code, strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return min(shared, CATEGORY_CHARACTERS) if code.system is CodeSystem.ICD10CM else shared
+
+
+def _new_suggestion_id() -> str:
+    # UUID version 7 (RFC 9562, section 5.7): ids made later sort later, which suits an index.
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & (2**48 - 1)) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
+    return str(uuid.UUID(int=value | 0b10 << 62 | secrets.randbits(62)))

@@ -1,0 +1,154 @@
+"""Which backend answers: the primary while it is well, else the fallback.
+
+A dead Triton may take a second to say so. After a few failures in a row it is passed over, and a
+canary in the background, at nobody's cost, finds out when it is back. A canary is also what
+readiness means here, for Triton calls a model ready whose process has died.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from clinical_coding.predictions import PredictedCode
+from clinical_coding.records import Note
+from serving.backends import (
+    Backend,
+    BackendError,
+    BackendUnavailableError,
+    DeadlineExceededError,
+    InvalidInputError,
+    QueueFullError,
+)
+from serving.gateway.settings import GatewaySettings
+
+__all__ = ["Dispatcher", "Health", "Scored"]
+
+_CANARY: Final = (Note(note_id="canary", text="Patient seen for follow-up of hypertension."),)
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Ranked codes, and whether the fallback gave them."""
+
+    codes: tuple[PredictedCode, ...]
+    degraded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Who answers a canary now."""
+
+    primary: bool
+    fallback: bool
+    """Asked only when the primary does not answer."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would be answered."""
+        return self.primary or self.fallback
+
+
+class Dispatcher:
+    """Asks the primary backend, and the fallback in its place. All methods belong to one event loop."""
+
+    def __init__(self, primary: Backend, *, fallback: Backend | None, settings: GatewaySettings) -> None:
+        self._primary = primary
+        self._fallback = fallback
+        self._settings = settings
+        self._num_failures = 0
+        self._probe: asyncio.Task[None] | None = None
+        self._checking = asyncio.Lock()
+        self._health = Health(primary=False, fallback=False)
+        self._health_until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the primary is being passed over."""
+        return self._probe is not None
+
+    async def score(self, notes: Sequence[Note]) -> Scored:
+        """Score the notes of one encounter within the deadline.
+
+        Raises:
+            BackendError: Nobody could; see ``serving.backends``.
+        """
+        give_up_at = time.monotonic() + self._settings.deadline_seconds
+        if not self.is_open:
+            try:
+                codes = await self._ask_primary(notes, timeout_seconds=self._settings.deadline_seconds)
+            except BackendUnavailableError:
+                if self._fallback is None:
+                    raise
+            else:
+                self._remember(Health(primary=True, fallback=False))
+                return Scored(codes, degraded=False)
+        if self._fallback is None:
+            raise BackendUnavailableError("the model server does not answer, and there is no fallback")
+        remaining_seconds = give_up_at - time.monotonic()
+        if remaining_seconds <= 0:
+            raise DeadlineExceededError("the model server failed too late for the fallback to answer in time")
+        return Scored(await self._fallback.score(notes, timeout_seconds=remaining_seconds), degraded=True)
+
+    async def check(self) -> Health:
+        """Ask for a canary's codes, unless somebody was answered within the last moment."""
+        # One at a time: whoever waits here takes the result of the one before.
+        async with self._checking:
+            if time.monotonic() >= self._health_until:
+                primary = not self.is_open and await self._answers(self._primary)
+                fallback = not primary and self._fallback is not None and await self._answers(self._fallback)
+                self._remember(Health(primary=primary, fallback=fallback))
+            return self._health
+
+    async def close(self) -> None:
+        """Stop looking for the primary's return."""
+        if self._probe is not None:
+            self._probe.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._probe
+
+    async def _ask_primary(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
+        try:
+            codes = await self._primary.score(notes, timeout_seconds=timeout_seconds)
+        except (BackendUnavailableError, DeadlineExceededError) as error:
+            self._count_failure(error)
+            raise
+        except (QueueFullError, InvalidInputError):
+            self._num_failures = 0
+            raise
+        self._num_failures = 0
+        return codes
+
+    def _count_failure(self, error: BackendError) -> None:
+        self._num_failures += 1
+        _log.warning("primary-failed", error=type(error).__name__, num_failures=self._num_failures)
+        if self._num_failures >= self._settings.failures_to_open and self._probe is None:
+            self._health_until = 0.0
+            self._probe = asyncio.create_task(self._probe_until_well(), name="primary-probe")
+
+    async def _probe_until_well(self) -> None:
+        _log.warning("primary-passed-over")
+        while not await self._answers(self._primary):
+            await asyncio.sleep(self._settings.probe_seconds)
+        self._num_failures = 0
+        self._probe = None
+        self._health_until = 0.0
+        _log.warning("primary-back")
+
+    async def _answers(self, backend: Backend) -> bool:
+        try:
+            await backend.score(_CANARY, timeout_seconds=self._settings.canary_timeout_seconds)
+        except QueueFullError:
+            return True  # Busy is well.
+        except BackendError:
+            return False
+        return True
+
+    def _remember(self, health: Health) -> None:
+        self._health = health
+        self._health_until = time.monotonic() + self._settings.canary_cache_seconds

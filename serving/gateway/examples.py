@@ -1,0 +1,80 @@
+"""Examples and error descriptions that ``/docs`` shows. All clinical text here is invented."""
+
+from typing import Any, Final
+
+from serving.gateway.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX, Problem
+
+__all__ = ["REQUEST_EXAMPLES", "SUGGESTION_EXAMPLE", "problem_responses"]
+
+_NOTE: Final = "Seen for follow-up of essential hypertension. Denies chest pain. Continue lisinopril."
+
+REQUEST_EXAMPLES: Final[dict[str, Any]] = {
+    "outpatient": {
+        "summary": "One note of an outpatient visit",
+        "value": {
+            "record_id": "visit-1",
+            "encounter": {"setting": "outpatient", "specialty": "cardiology", "complexity": "low"},
+            "notes": [{"note_id": "n1", "type": "progress-note", "text": _NOTE}],
+        },
+    },
+    "inpatient": {
+        "summary": "An inpatient stay with two notes",
+        "value": {
+            "record_id": "stay-1",
+            "encounter": {
+                "setting": "inpatient",
+                "specialty": "cardiology",
+                "service_start": "2026-05-01",
+                "service_end": "2026-05-04",
+                "age": 71,
+                "sex": "F",
+            },
+            "notes": [
+                {"note_id": "n1", "type": "admission-note", "text": "Admitted with chest pain. NSTEMI confirmed."},
+                {"note_id": "n2", "type": "discharge-summary", "text": "NSTEMI, treated. Type 2 diabetes mellitus."},
+            ],
+        },
+    },
+}
+
+SUGGESTION_EXAMPLE: Final[dict[str, Any]] = {
+    "schema_version": 1,
+    "suggestion_id": "01930000-0000-7000-8000-000000000001",
+    "version": {"name": "clinical-coder", "number": 7, "alias": "champion", "bundle_sha256": "0" * 64},
+    "route": {"decision": "assisted", "rules": ["confidence-below-threshold"], "record_confidence": 0.91},
+    "degraded": False,
+    "codes": [
+        {
+            "system": "icd10cm",
+            "code": "I10",
+            "description": "Essential (primary) hypertension",
+            "confidence": 0.91,
+            "rank": 1,
+            "evidence": [{"note_id": "n1", "start": 22, "end": 44, "text": _NOTE[22:44]}],
+            "alternatives": [
+                {"system": "icd10cm", "code": "I11.9", "description": "Hypertensive heart disease", "confidence": 0.06}
+            ],
+        }
+    ],
+    "findings": [],
+    "queries": [],
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+}
+
+
+def problem_responses(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Describe the problems that an endpoint may answer, for OpenAPI.
+
+    Args:
+        *kinds: Keys of ``serving.gateway.problems.KINDS``.
+    """
+    responses: dict[int | str, dict[str, Any]] = {}
+    for name in kinds:
+        kind = KINDS[name]
+        response = responses.setdefault(
+            kind.status,
+            {"model": Problem, "description": kind.title, "content": {MEDIA_TYPE: {"examples": {}}}},
+        )
+        problem = {"type": TYPE_PREFIX + name, "title": kind.title, "status": kind.status, "remedy": kind.remedy}
+        response["content"][MEDIA_TYPE]["examples"][name] = {"value": problem | {"detail": "…", "trace_id": "…"}}
+    return responses

@@ -1,0 +1,193 @@
+"""Every error that the gateway answers, as problem+json (RFC 9457).
+
+A problem says what was wrong and what to do about it; it never repeats what the client sent,
+which may be clinical text. FastAPI's own answer to a bad body does repeat it, and is replaced.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from serving.backends import (
+    BackendError,
+    BackendUnavailableError,
+    DeadlineExceededError,
+    InvalidInputError,
+    QueueFullError,
+)
+from serving.gateway.exchange import exchange_of
+
+__all__ = ["KINDS", "Problem", "ProblemError", "add_problem_handlers", "problem_response"]
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:chartloop:problem:"
+
+
+class FieldError(BaseModel):
+    """One field of the request that is wrong."""
+
+    model_config = ConfigDict(frozen=True)
+
+    field: str
+    """Where: ``notes.0.text``; ``*`` stands for a name that this interface does not know."""
+    message: str
+
+
+class Problem(BaseModel):
+    """The body of every error (RFC 9457)."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    type: str
+    """Stable name of the kind of problem: ``urn:chartloop:problem:queue-full``."""
+    title: str
+    status: int
+    detail: str
+    remedy: str
+    """What to do about it."""
+    trace_id: str | None
+    """Names the request in the gateway's log."""
+    errors: tuple[FieldError, ...] = ()
+
+
+class _Kind(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    status: int
+    title: str
+    remedy: str
+
+
+def _kind(status: int, title: str, remedy: str) -> _Kind:
+    return _Kind(status=status, title=title, remedy=remedy)
+
+
+KINDS: Final[Mapping[str, _Kind]] = {
+    "malformed-body": _kind(400, "The body is not JSON", "Send one JSON object in UTF-8."),
+    "no-key": _kind(401, "No key was given", "Send the header Authorization: Bearer KEY."),
+    "wrong-key": _kind(401, "The key is unknown or revoked", "Ask an administrator for a new key."),
+    "wrong-role": _kind(403, "The key's role may not do this", "Use a key of one of the roles named."),
+    "not-found": _kind(404, "There is nothing at this path", "See /docs for the paths."),
+    "wrong-method": _kind(405, "The path does not take this method", "See /docs for the methods."),
+    "slow-body": _kind(408, "The body did not arrive in time", "Send it again, over a better connection."),
+    "too-large": _kind(413, "The request is too large", "Send only the notes of this encounter, or fewer at a time."),
+    "wrong-media-type": _kind(415, "The body is not declared as JSON", "Send Content-Type: application/json."),
+    "invalid-request": _kind(422, "The request does not have the expected fields", "Correct the fields named."),
+    "invalid-notes": _kind(422, "The notes cannot be scored", "Check that each note is plain text."),
+    "queue-full": _kind(429, "Too many requests are waiting", "Wait as Retry-After says, then send it again."),
+    "client-left": _kind(499, "The client left before the answer", "Wait for the answer, or send it again."),
+    "internal": _kind(500, "The gateway failed", "Report the trace_id to the people who run it."),
+    "unavailable": _kind(503, "No model can answer now", "Wait as Retry-After says, then send it again."),
+    "no-database": _kind(503, "Keys cannot be checked now", "Wait as Retry-After says, then send it again."),
+    "deadline": _kind(504, "The model did not answer in time", "Send fewer characters, or send it again later."),
+}
+_BY_STATUS: Final = {400: "malformed-body", 404: "not-found", 405: "wrong-method", 415: "wrong-media-type"}
+
+
+class ProblemError(Exception):
+    """An error that is answered as a problem."""
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
+        """Describe the problem.
+
+        Args:
+            kind: A key of ``KINDS``.
+            detail: What was wrong this time; never what the client sent.
+            headers: More headers of the answer.
+            errors: The wrong fields.
+        """
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.errors = tuple(errors)
+
+
+def problem_response(error: ProblemError, *, trace_id: str | None) -> Response:
+    """Write the answer."""
+    kind = KINDS[error.kind]
+    problem = Problem(
+        type=TYPE_PREFIX + error.kind,
+        title=kind.title,
+        status=kind.status,
+        detail=error.detail,
+        remedy=kind.remedy,
+        trace_id=trace_id,
+        errors=error.errors,
+    )
+    body = problem.model_dump_json(exclude_defaults=True)
+    return Response(body, status_code=kind.status, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def add_problem_handlers(app: FastAPI, *, retry_after_seconds: float) -> None:
+    """Answer what the application raises as problems.
+
+    Args:
+        app: The application.
+        retry_after_seconds: When to come back after a 503.
+    """
+
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = _as_problem(error, retry_after_seconds=retry_after_seconds)
+        return problem_response(problem, trace_id=exchange_of(request.scope).trace_id)
+
+    for kind in (ProblemError, BackendError, RequestValidationError, HTTPException, SQLAlchemyError):
+        app.add_exception_handler(kind, answer)
+
+
+def _as_problem(error: Exception, *, retry_after_seconds: float) -> ProblemError:
+    match error:
+        case ProblemError():
+            return error
+        case RequestValidationError():
+            return _describe_validation(error.errors())
+        case HTTPException():
+            return _describe_http(error)
+        case QueueFullError():
+            return ProblemError("queue-full", str(error), headers=retry_after(error.retry_after_seconds))
+        case DeadlineExceededError():
+            return ProblemError("deadline", str(error))
+        case InvalidInputError():
+            return ProblemError("invalid-notes", str(error))
+        case BackendUnavailableError():
+            return ProblemError("unavailable", str(error), headers=retry_after(retry_after_seconds))
+    detail = "the database does not answer"
+    return ProblemError("no-database", detail, headers=retry_after(retry_after_seconds))
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The Retry-After header, in whole seconds, at least one."""
+    return {"Retry-After": str(max(1, -int(-seconds // 1)))}
+
+
+def _describe_http(error: HTTPException) -> ProblemError:
+    kind = _BY_STATUS.get(error.status_code, "internal")
+    # The detail may quote the request, so only ours is told.
+    return ProblemError(kind, KINDS[kind].title.lower(), headers=error.headers)
+
+
+def _describe_validation(details: Iterable[Mapping[str, Any]]) -> ProblemError:
+    errors = []
+    for detail in details:
+        if detail["type"] == "json_invalid":
+            return ProblemError("malformed-body", "the body cannot be read as JSON")
+        location = [str(part) for part in detail["loc"] if part != "body"]
+        if detail["type"] == "extra_forbidden":
+            # The name of a field that we do not know is the client's text, like any value.
+            location[-1] = "*"
+        message = str(detail["msg"]).removeprefix("Value error, ")
+        errors.append(FieldError(field=".".join(location) or "body", message=message))
+    clauses = "; ".join(f"{error.field}: {error.message}" for error in errors)
+    return ProblemError("invalid-request", clauses, errors=errors)

@@ -1,0 +1,132 @@
+"""A gateway with scripted backends: the failures of real ones, at will and without waiting."""
+
+import asyncio
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from clinical_coding.bundle import Label
+from clinical_coding.codes import CodeSystem, EvidenceSpan
+from clinical_coding.predictions import PredictedCode
+from clinical_coding.records import Note
+from clinical_coding.suggestions import VersionName
+from ledger.engine import default_url, migrate, open_engine
+from ledger.principals import create_key
+from serving.gateway.app import create_app
+from serving.gateway.routing import RoutingSettings
+from serving.gateway.settings import GatewaySettings
+
+NOTE = "Follow-up of essential hypertension. Denies chest pain."
+REQUEST: dict[str, Any] = {
+    "record_id": "r1",
+    "encounter": {"setting": "outpatient", "specialty": "cardiology"},
+    "notes": [{"note_id": "n1", "text": NOTE}],
+}
+CODES = (
+    PredictedCode(
+        system=CodeSystem.ICD10CM,
+        code="I10",
+        confidence=0.9,
+        suggested=True,
+        evidence=(EvidenceSpan(note_id="n1", start=13, end=35),),
+    ),
+    PredictedCode(system=CodeSystem.ICD10CM, code="I11.9", confidence=0.2, suggested=False),
+    PredictedCode(system=CodeSystem.CPT, code="99213", confidence=0.1, suggested=False),
+)
+LABELS = (
+    Label(system=CodeSystem.ICD10CM, release="2026-04", code="I10", description="Essential (primary) hypertension"),
+    Label(system=CodeSystem.ICD10CM, release="2026-04", code="I11.9", description="Hypertensive heart disease"),
+    Label(system=CodeSystem.CPT, release=None, code="99213", description=None),
+)
+VERSION = VersionName(name="clinical-coder", number=3, alias="candidate", bundle_sha256="a" * 64)
+
+
+class ScriptedBackend:
+    """Answers ``codes``, or fails with ``error``, after ``delay_seconds``."""
+
+    def __init__(self) -> None:
+        self.codes = CODES
+        self.error: Exception | None = None
+        self.delay_seconds = 0.0
+        self.num_asked = 0
+        self.num_cancelled = 0
+
+    async def score(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
+        self.num_asked += 1
+        try:
+            await asyncio.sleep(self.delay_seconds)
+        except asyncio.CancelledError:
+            self.num_cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        return self.codes
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_engine(default_url(tmp_path))
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def primary() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+def fallback() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+def key(engine: Engine) -> str:
+    return create_key(engine, role="coder", name="ada")
+
+
+@pytest.fixture
+def request_body() -> dict[str, Any]:
+    return copy.deepcopy(REQUEST)
+
+
+OpenGateway = Callable[..., TestClient]
+
+
+@pytest.fixture
+def open_gateway(engine: Engine, primary: ScriptedBackend, fallback: ScriptedBackend) -> Iterator[OpenGateway]:
+    """Open a gateway with some settings changed; ``with_fallback=False`` leaves the fallback out."""
+    opened = []
+
+    def open_(*, with_fallback: bool = True, **settings: Any) -> TestClient:
+        app = create_app(
+            GatewaySettings(**settings),
+            primary=primary,
+            fallback=fallback if with_fallback else None,
+            labels=LABELS,
+            version=VERSION,
+            engine=engine,
+            routing=RoutingSettings(),
+            gauges={"triton_restarts": ("Restarts of Triton.", lambda: 4)},
+        )
+        client = TestClient(app)
+        client.__enter__()
+        opened.append(client)
+        return client
+
+    yield open_
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def gateway(open_gateway: OpenGateway, key: str) -> TestClient:
+    client = open_gateway()
+    client.headers["Authorization"] = f"Bearer {key}"
+    return client
