@@ -1,0 +1,233 @@
+"""Registered versions: listed, and found by alias, number or path (the end of stage 5, the start of 6 and 11).
+
+Whoever asks for a version by name gets a folder whose content is verified against the hash that
+training registered. Knows nothing of training and loads no model. Reads MLflow alone; approvals and
+the moving of aliases are other modules' business.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clinical_coding.bundle import read_bundle
+from clinical_coding.data_directory import DataDirectory, path_of_uri, quiet_tracking
+from clinical_coding.registered_version import MODEL_NAME, VersionAlias, VersionLineage
+from clinical_coding.suggestions import VersionName
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+__all__ = ["RegisteredVersion", "ResolvedVersion", "list_versions", "resolve_default", "resolve_version"]
+
+REMEDY = "train one with `chartloop train`, or name another data directory with --data-dir"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredVersion:
+    """One version as the registry knows it."""
+
+    number: int
+    aliases: tuple[str, ...]
+    created: datetime
+    """UTC."""
+    run_id: str | None
+    lineage: VersionLineage | None
+    """Null when somebody registered the version by other means than chartloop; it cannot be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedVersion:
+    """A version and the folder of its bundle, verified."""
+
+    version: VersionName
+    folder: Path
+
+
+def list_versions(*, data_dir: Path) -> list[RegisteredVersion]:
+    """List the registered versions, newest first.
+
+    Args:
+        data_dir: The data directory.
+
+    Raises:
+        ValueError: There is no MLflow store yet.
+    """
+    client = _open_registry(DataDirectory.locate(data_dir))
+    aliases = _aliases(client)
+    versions = [_describe(version, aliases=aliases) for version in _search(client)]
+    return sorted(versions, key=lambda version: version.number, reverse=True)
+
+
+def resolve_version(reference: str, *, data_dir: Path) -> ResolvedVersion:
+    """Find a version's bundle.
+
+    Args:
+        reference: ``champion``, ``candidate``, ``challenger``, a number, or a bundle's path. A folder
+            called like an alias or a number is named with ``./`` before it.
+        data_dir: The data directory.
+
+    Returns:
+        The version, and its bundle: in place where MLflow keeps artefacts as local files, else
+        fetched once into ``<data_dir>/cache/bundles/<sha256>``.
+
+    Raises:
+        ValueError: Nothing is known by this reference, or the bundle is missing, changed, or not the
+            one that was registered. The message lists what exists and says what to do.
+    """
+    if reference not in set(VersionAlias) and not reference.isdecimal():
+        return _resolve_path(reference)
+    directory = DataDirectory.locate(data_dir)
+    client = _open_registry(directory)
+    aliases = _aliases(client)
+    wanted = int(reference) if reference.isdecimal() else aliases.get(reference)
+    found = next((version for version in _search(client) if int(version.version) == wanted), None)
+    if found is None:
+        raise ValueError(f"version {reference!r} is not registered in {directory.root}; {_inventory(client)}")
+    return _fetch(client, found, alias=None if reference.isdecimal() else reference, directory=directory)
+
+
+def resolve_default(*, data_dir: Path) -> ResolvedVersion:
+    """Find the version to serve: the champion, else the candidate; ``version.alias`` says which.
+
+    Args:
+        data_dir: The data directory.
+
+    Raises:
+        ValueError: There is neither; or as :func:`resolve_version`.
+    """
+    directory = DataDirectory.locate(data_dir)
+    client = _open_registry(directory)
+    aliases = _aliases(client)
+    for alias in (VersionAlias.CHAMPION, VersionAlias.CANDIDATE):
+        if alias in aliases:
+            return resolve_version(alias, data_dir=data_dir)
+    raise ValueError(f"neither champion nor candidate is registered in {directory.root}; {_inventory(client)}")
+
+
+def _open_registry(directory: DataDirectory) -> "MlflowClient":
+    if directory.has_embedded_tracking and not directory.tracking_database.is_file():
+        raise ValueError(f"no version is registered in {directory.root}: there is no mlflow.db; {REMEDY}")
+    quiet_tracking()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    # A first training may be creating the schema right now.
+    with directory.lock("mlflow"):
+        try:
+            client = MlflowClient(directory.tracking_uri, registry_uri=directory.tracking_uri)
+            client.search_registered_models(max_results=1)
+        except MlflowException as error:
+            raise ValueError(f"MLflow store {directory.tracking_uri} cannot be opened: {error.message}") from error
+    return client
+
+
+def _aliases(client: "MlflowClient") -> dict[str, int]:
+    """Version numbers by alias; empty before the first registration."""
+    models = client.search_registered_models(f"name = '{MODEL_NAME}'")
+    return {alias: int(number) for model in models for alias, number in model.aliases.items()}
+
+
+def _search(client: "MlflowClient") -> "list[ModelVersion]":
+    versions: list[ModelVersion] = []
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(f"name = '{MODEL_NAME}'", page_token=token)
+        versions += page
+        token = page.token
+        if not token:
+            return versions
+
+
+def _describe(version: "ModelVersion", *, aliases: Mapping[str, int]) -> RegisteredVersion:
+    try:
+        lineage = VersionLineage.from_tags(version.tags)
+    except ValueError:
+        lineage = None
+    number = int(version.version)
+    return RegisteredVersion(
+        number=number,
+        aliases=tuple(sorted(alias for alias, bearer in aliases.items() if bearer == number)),
+        created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
+        run_id=version.run_id or None,
+        lineage=lineage,
+    )
+
+
+def _inventory(client: "MlflowClient") -> str:
+    """Say what could have been asked for, or how to make something that can."""
+    aliases = [f"{alias} (version {number})" for alias, number in sorted(_aliases(client).items())]
+    numbers = [str(number) for number in sorted(int(version.version) for version in _search(client))]
+    if not numbers:
+        return f"nothing is; {REMEDY}"
+    return f"registered are the aliases {', '.join(aliases) or 'none'} and the numbers {', '.join(numbers)}"
+
+
+def _resolve_path(reference: str) -> ResolvedVersion:
+    folder = Path(reference).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(
+            f"version {reference!r} is neither {', '.join(VersionAlias)}, nor a number, nor a bundle's folder; "
+            "list the registered ones with `chartloop versions list`"
+        )
+    _, sha256 = read_bundle(folder)
+    return ResolvedVersion(VersionName(name=MODEL_NAME, number=None, alias=None, bundle_sha256=sha256), folder)
+
+
+def _fetch(
+    client: "MlflowClient", version: "ModelVersion", *, alias: str | None, directory: DataDirectory
+) -> ResolvedVersion:
+    try:
+        expected = VersionLineage.from_tags(version.tags).bundle_sha256
+    except ValueError as error:
+        raise ValueError(f"version {version.version} was not registered by chartloop: {error}; {REMEDY}") from None
+    uri = client.get_model_version_download_uri(MODEL_NAME, version.version)
+    local = path_of_uri(uri)
+    if local is None:
+        folder = _download(uri, expected=expected, directory=directory)
+    else:
+        folder = _relocate(local, directory=directory)
+    _, found = read_bundle(folder)
+    if found != expected:
+        raise ValueError(
+            f"version {version.version}: the bundle at {folder} has SHA-256 {found}, registered was {expected}; "
+            "restore the artefacts from a backup, or train again"
+        )
+    name = VersionName(name=MODEL_NAME, number=int(version.version), alias=alias, bundle_sha256=found)
+    return ResolvedVersion(name, folder)
+
+
+def _relocate(folder: Path, *, directory: DataDirectory) -> Path:
+    """Follow a data directory that was moved: MLflow keeps absolute addresses, the hash proves the content."""
+    moved = directory.artifacts.joinpath(*folder.parts[-3:])
+    return moved if not folder.exists() and moved.exists() else folder
+
+
+def _download(uri: str, *, expected: str, directory: DataDirectory) -> Path:
+    """Fetch a bundle into the cache, unless it is there and whole."""
+    import mlflow
+
+    folder = directory.cache / "bundles" / expected
+    with directory.lock("bundles"):
+        if folder.exists() and _is_whole(folder):
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
+            arrived = mlflow.artifacts.download_artifacts(
+                artifact_uri=uri, dst_path=scratch, tracking_uri=directory.tracking_uri
+            )
+            Path(arrived).rename(folder)
+    return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        read_bundle(folder)
+    except ValueError:
+        return False
+    return True
