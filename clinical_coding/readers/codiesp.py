@@ -8,6 +8,7 @@ The unlabelled background documents are not read.
 """
 
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = ["read_codiesp", "specialty_of"]
 logger = logging.getLogger(__name__)
 
 _SYSTEMS: Final = {"D": CodeSystem.ICD10CM, "P": CodeSystem.ICD10PCS}
+_OFFSETS: Final = re.compile(r"\d+ \d+(;\d+ \d+)*")
 _KINDS: Final = {"D": "DIAGNOSTICO", "P": "PROCEDIMIENTO"}
 
 # Specialty by the ISSN of the journal, as far as document ids carry it (one digit is cut).
@@ -116,9 +118,9 @@ def _read_labels(
     if name is None:
         logger.warning("CodiEsp split %s has no table %s%s.tsv: its records carry no codes", split, split, task)
         return labels
-    for number, line in enumerate(files.read(name).splitlines(), start=1):
+    for number, line in enumerate(files.lines(name), start=1):
         try:
-            document_id, code = line.split("\t")
+            document_id, code = _fields(line, "id", "code")
             labels[_known(document_id, labels)][normalise_code(_SYSTEMS[task], code)] = None
         except ValueError as error:
             rejects.add(name, line=number, reason=f"label: {error}", raw=line)
@@ -130,22 +132,30 @@ def _read_spans(
 ) -> Spans:
     """Collect the annotators' offsets by document and code; none for the translation."""
     spans: Spans = defaultdict(list)
-    lengths: dict[str, int] = {}
     name = files.table(split, "X") if files.has_offsets else None
-    for number, line in enumerate(files.read(name).splitlines() if name else (), start=1):
+    if name is None:
+        return spans
+    lengths = {document_id: len(files.read(text)) for document_id, text in files.documents(split).items()}
+    for number, line in enumerate(files.lines(name), start=1):
         try:
-            document_id, kind, written, _, offsets = line.split("\t")
+            document_id, kind, written, _, offsets = _fields(line, "id", "kind", "code", "text", "offsets")
             if kind != _KINDS[task]:
                 continue
             code = normalise_code(_SYSTEMS[task], written)
             if code not in labels[_known(document_id, labels)]:
                 raise ValueError(f"code {code} is not a label of document {document_id}")
-            if document_id not in lengths:
-                lengths[document_id] = len(files.read(files.documents(split)[document_id]))
             spans[document_id, code].extend(_parts(offsets, length=lengths[document_id]))
         except ValueError as error:
-            rejects.add(name or "", line=number, reason=f"evidence: {error}", raw=line)
+            rejects.add(name, line=number, reason=f"evidence: {error}", raw=line)
     return spans
+
+
+def _fields(line: str, *names: str) -> list[str]:
+    """Split a table line at its tabs; what stands in it is not repeated in the error."""
+    fields = line.split("\t")
+    if len(fields) != len(names):
+        raise ValueError(f"expected {', '.join(names)}, separated by tabs, but the line has {len(fields)} fields")
+    return fields
 
 
 def _known(document_id: str, labels: dict[str, dict[str, None]]) -> str:
@@ -163,9 +173,11 @@ def _code(code: str, *, task: str, evidence: tuple[EvidenceSpan, ...]) -> Code:
 
 def _parts(offsets: str, *, length: int) -> list[tuple[int, int]]:
     """Read offsets such as ``2787 2801;2810 2823``; the few empty parts of the corpus point at nothing."""
+    if not _OFFSETS.fullmatch(offsets):
+        raise ValueError("offsets must be pairs of numbers, with ';' between parts, such as 12 20;31 40")
     parts = [(int(start), int(end)) for start, end in (part.split() for part in offsets.split(";"))]
     for start, end in parts:
-        if not 0 <= start <= end <= length:
+        if not start <= end <= length:
             raise ValueError(f"offsets [{start}, {end}) are out of range: the text has {length} characters")
     return [(start, end) for start, end in parts if start < end]
 

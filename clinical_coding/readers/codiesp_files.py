@@ -4,6 +4,7 @@ Found by their own names, ``train/text_files/*.txt`` and ``train/trainD.tsv``, a
 what stands in them is ``codiesp``'s business.
 """
 
+import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -53,6 +54,10 @@ class CorpusFiles:
             return self._read_bytes(name).decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"{name} is not UTF-8 text at byte {error.start}; fetch the corpus again") from None
+
+    def lines(self, name: str) -> list[str]:
+        """Read a table's lines; only line ends part them, not the other marks that ``splitlines`` knows."""
+        return [line.rstrip("\n") for line in io.StringIO(self.read(name), newline=None)]
 
 
 @contextmanager

@@ -61,4 +61,4 @@ def test_keys_are_told_apart_by_state(make_record: Make) -> None:
 
 def test_records_do_not_change(make_record: Make) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        make_record().record_id = "r2"
+        make_record().record_id = "r2"  # type: ignore[misc]
