@@ -19,9 +19,9 @@ __all__ = ["Artefact", "describe_errors", "publish", "publish_path", "sha256_of_
 
 
 class Artefact(BaseModel):
-    """Base of every artefact and part of one: immutable, and unknown fields are errors."""
+    """Base of every artefact and part of one: immutable; unknown fields and infinite numbers are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def describe_errors(error: ValidationError) -> str:

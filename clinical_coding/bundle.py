@@ -54,7 +54,7 @@ class Label(Artefact):
     release: str | None
     code: str
     description: str | None
-    """Official description; null where the descriptor is licensed (CPT)."""
+    """Official title for ICD-10-CM; elsewhere our own words, never the licensed descriptor (CPT), or null."""
 
     @property
     def key(self) -> str:

@@ -87,7 +87,7 @@ class SuggestedCode(Artefact):
     system: CodeSystem
     code: str
     description: str | None
-    """Official description; null where the descriptor is licensed and not loaded (CPT)."""
+    """Official title for ICD-10-CM; elsewhere our own words, never the licensed descriptor (CPT), or null."""
     confidence: Confidence
     rank: Annotated[int, Field(ge=1)]
     evidence: tuple[SuggestionEvidence, ...]

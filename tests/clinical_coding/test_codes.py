@@ -94,3 +94,9 @@ def test_provenance_names_an_adjudication_when_it_is_one_and_only_then() -> None
         Provenance(source="adjudication")
     with pytest.raises(ValidationError, match="adjudication_id must be given"):
         Provenance(source="sample", adjudication_id="a1")
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("inf"), float("nan")])
+def test_a_weight_is_a_finite_number_above_0(weight: float) -> None:
+    with pytest.raises(ValidationError, match="weight"):
+        Code(system=CodeSystem.ICD10CM, code="I21.4", weight=weight)

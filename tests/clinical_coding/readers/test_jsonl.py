@@ -35,6 +35,7 @@ def test_records_without_a_split_get_their_patient_s(make_fields: Fields, write_
 BAD = [
     ("{", "Invalid JSON"),
     ('["r1"]', "record: Input should be an object"),
+    ('{"record_id": "r\\ud800"}', "Invalid JSON"),
     ({"patient_id": 7}, "patient_id: Input should be a valid string"),
     ({"encounter": {"setting": "inpatient"}}, "encounter.specialty: Field required"),
     ({"notes": [{"note_id": "n1", "text": " "}]}, "notes.0: text must hold more than white space"),
