@@ -19,9 +19,10 @@ from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, TypeDeco
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-__all__ = ["UtcDateTime", "default_url", "metadata", "migrate", "open_engine", "writing"]
+from clinical_coding.data_directory import DataDirectory
 
-DATABASE_FILE: Final = "chartloop.db"
+__all__ = ["UtcDateTime", "default_url", "ledger", "metadata", "migrate", "open_engine", "writing"]
+
 BUSY_TIMEOUT_SECONDS: Final = 30
 # Any constant will do, as long as every process that migrates takes the same one.
 MIGRATION_LOCK: Final = 0x63686172
@@ -61,7 +62,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def default_url(data_dir: Path) -> str:
     """Name the database of a data directory: ``<data_dir>/chartloop.db``."""
-    return f"sqlite:///{data_dir / DATABASE_FILE}"
+    return f"sqlite:///{DataDirectory(data_dir).database}"
 
 
 def open_engine(url: str) -> Engine:
@@ -117,6 +118,25 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """
     with engine.execution_options(writes=True).begin() as connection:
         yield connection
+
+
+@contextmanager
+def ledger(data_dir: Path, *, url: str | None = None) -> Iterator[Engine]:
+    """Open the database of a data directory, brought to the newest schema, and close it afterwards.
+
+    Args:
+        data_dir: The data directory.
+        url: Another database in its place: PostgreSQL, or SQLite elsewhere.
+
+    Raises:
+        ValueError: The URL is not of a known database.
+    """
+    engine = open_engine(url or default_url(data_dir))
+    try:
+        migrate(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def migrate(engine: Engine) -> None:

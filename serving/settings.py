@@ -1,23 +1,43 @@
 """All settings of ``chartloop serve``, read from YAML files that hold values only."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clinical_coding.artefact import describe_errors
 from serving.fallback.client import FallbackSettings
 from serving.gateway.routing import RoutingSettings
 from serving.gateway.settings import GatewaySettings
+from serving.triton.config import Device, DynamicBatching
 
-__all__ = ["ServingSettings", "load_routing", "load_serving"]
+__all__ = ["ServingSettings", "TritonSettings", "load_routing", "load_serving"]
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
+class TritonSettings(BaseModel):
+    """How the embedded Triton runs the model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    device: Device = "cpu"
+    """Where the model runs: ``cpu`` or ``gpu``."""
+    gpus: tuple[int, ...] = ()
+    """GPU numbers; every visible one when empty."""
+    max_batch_size: Annotated[int, Field(ge=1)] = 16
+    """Requests in one forward."""
+    max_num_threads: Annotated[int, Field(ge=1)] = 16
+    """Most CPU threads of the forward; never more than there are cores."""
+    start_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    """How long loading may take before the start is given up."""
+    dynamic_batching: DynamicBatching = DynamicBatching()
+    """How requests are gathered, and how many may wait."""
+
+
 class ServingSettings(BaseModel):
-    """Gateway and fallback."""
+    """Gateway, fallback and Triton."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -25,10 +45,12 @@ class ServingSettings(BaseModel):
     """Limits and times of the gateway."""
     fallback: FallbackSettings = FallbackSettings()
     """How the fallback worker runs."""
+    triton: TritonSettings = TritonSettings()
+    """How the embedded Triton runs."""
 
 
 def load_serving(path: Path) -> ServingSettings:
-    """Read the settings of gateway and fallback; what the file leaves out keeps its default.
+    """Read the settings of gateway, fallback and Triton; what the file leaves out keeps its default.
 
     Raises:
         ValueError: The file is missing, is not YAML, or has a wrong or unknown field.

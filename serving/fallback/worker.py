@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     connection = socket.socket(fileno=options.socket)
     inbox = _Inbox(connection)
     try:
-        scorer = Scorer.load(options.bundle, num_threads=options.num_threads)
+        scorer = Scorer(options.bundle, num_threads=options.num_threads)
         scorer.score([_WARM_UP])
     except Exception as error:
         connection.sendall(frame(_failure(None, error)))

@@ -1,0 +1,131 @@
+"""Shows a suggestion in the terminal: the notes with their evidence coloured, then the codes as a table."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from clinical_coding.records import Note
+from clinical_coding.suggestions import RouteDecision, SuggestedCode, Suggestion
+
+__all__ = ["render"]
+
+# Dark enough for white paper and light enough for a black terminal; the rank beside each span
+# says the same to who sees no colours.
+_COLOURS: Final = ("green", "magenta", "cyan", "yellow", "blue", "red")
+_ROUTES: Final[Mapping[RouteDecision, tuple[str, str]]] = {
+    RouteDecision.AUTONOMOUS: ("green", "the model codes alone"),
+    RouteDecision.ASSISTED: ("yellow", "a coder decides, with these codes"),
+    RouteDecision.MANUAL: ("red", "a coder decides, without codes from the model"),
+}
+# A note could otherwise steer the terminal it is shown in.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_EXCERPT_CHARACTERS: Final = 60
+_MAX_EXCERPTS: Final = 2
+
+
+def render(notes: Sequence[Note], suggestion: Suggestion) -> RenderableType:
+    """Lay out a suggestion; made for 100 columns, and readable in fewer.
+
+    Args:
+        notes: The notes that were asked about.
+        suggestion: The gateway's answer.
+
+    Returns:
+        What ``rich.console.Console.print`` takes.
+    """
+    panels = [
+        Panel(
+            _colour(note, suggestion.codes),
+            title=Text(_printable(f"{note.type} {note.note_id}")),
+            title_align="left",
+            box=box.ROUNDED,
+        )
+        for note in notes
+    ]
+    table = [_tabulate(suggestion.codes)] if suggestion.codes else []
+    return Group(*panels, *table, _summarise(suggestion))
+
+
+def _colour(note: Note, codes: Sequence[SuggestedCode]) -> Text:
+    """The note with each span in its code's colour, and the code's rank behind the span's end."""
+    spans = [
+        (span.start, span.end, code.rank) for code in codes for span in code.evidence if span.note_id == note.note_id
+    ]
+    text = Text()
+    edges = sorted({0, len(note.text)} | {edge for start, end, _ in spans for edge in (start, end)})
+    for start, end in pairwise(edges):
+        ranks = [rank for first, last, rank in spans if first <= start and end <= last]
+        text.append(_printable(note.text[start:end]), style=_style(min(ranks)) if ranks else "")
+        for rank in sorted(rank for _, last, rank in spans if last == end):
+            text.append(f"[{rank}]", style=f"bold {_colour_of(rank)}")
+    return text
+
+
+def _tabulate(codes: Sequence[SuggestedCode]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("code", no_wrap=True)
+    table.add_column("description", ratio=4)
+    table.add_column("conf.", justify="right", no_wrap=True)
+    table.add_column("evidence", ratio=5)
+    table.add_column("alternatives", no_wrap=True)
+    for code in codes:
+        others = "\n".join(f"{other.code} {other.confidence:.2f}" for other in code.alternatives)
+        table.add_row(
+            Text(f"{code.rank}", style=f"bold {_colour_of(code.rank)}"),
+            Text(f"{code.code}\n", style="bold").append(code.system, style="dim not bold"),
+            Text(code.description or "(descriptor is licensed)", style="" if code.description else "dim"),
+            f"{code.confidence:.2f}",
+            _excerpts(code),
+            Text(others, style="dim"),
+        )
+    return table
+
+
+def _excerpts(code: SuggestedCode) -> Text:
+    shown = [_shorten(span.text) for span in code.evidence[:_MAX_EXCERPTS]]
+    hidden = len(code.evidence) - len(shown)
+    text = Text("\n").join(Text(f"“{excerpt}”", style=_colour_of(code.rank)) for excerpt in shown)
+    if hidden:
+        text.append(f"\nand {hidden} more", style="dim")
+    return text
+
+
+def _shorten(text: str) -> str:
+    flat = _printable(" ".join(text.split()))
+    return flat if len(flat) <= _EXCERPT_CHARACTERS else f"{flat[: _EXCERPT_CHARACTERS - 1]}…"
+
+
+def _summarise(suggestion: Suggestion) -> Text:
+    route, version = suggestion.route, suggestion.version
+    colour, meaning = _ROUTES[route.decision]
+    text = Text.assemble(
+        ("route ", "dim"),
+        (route.decision.value, f"bold {colour}"),
+        f": {meaning} ({', '.join(route.rules)}; record confidence {route.record_confidence:.2f})\n",
+        ("version ", "dim"),
+        f"{version.name} {version.number or version.bundle_sha256[:12]}",
+        f" ({version.alias})" if version.alias else "",
+    )
+    if suggestion.degraded:
+        text.append("  degraded: the fallback answered", style="bold red")
+    return text
+
+
+def _printable(text: str) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _style(rank: int) -> str:
+    return f"underline {_colour_of(rank)}"
+
+
+def _colour_of(rank: int) -> str:
+    return _COLOURS[(rank - 1) % len(_COLOURS)]
