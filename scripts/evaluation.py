@@ -1,0 +1,53 @@
+"""A version reads records: what predict and evaluate share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from clinical_coding.predictions import Prediction
+from clinical_coding.readers import read_records
+from clinical_coding.records import CodedRecord, Split
+from governance.versions import ResolvedVersion, resolve_version
+from training.model import Scorer
+from training.predict import predict
+from training.progress import progress_bar
+
+__all__ = ["predicted", "records_of"]
+
+
+def records_of(spec: str, *, split: str | None, rejects: Path | None = None) -> Iterator[CodedRecord]:
+    """Read records, of one split when it is named.
+
+    Raises:
+        ValueError: There is no such split, or the spec is wrong.
+    """
+    if split is not None and split not in set(Split):
+        raise ValueError(f"--split {split!r} is not a split; choose one of {', '.join(Split)}")
+    return (record for record in read_records(spec, rejects=rejects) if split is None or record.split == split)
+
+
+@contextmanager
+def predicted(
+    reference: str, spec: str, *, split: str | None, rejects: Path | None, data_dir: Path, console: Console
+) -> Iterator[tuple[ResolvedVersion, Iterator[Prediction]]]:
+    """Predict records in a stream, with a progress bar while the block runs.
+
+    Raises:
+        ValueError: The version, the spec or the split is wrong, or no record is in the split.
+    """
+    records = records_of(spec, split=split, rejects=rejects)
+    first = next(records, None)
+    if first is None:
+        raise ValueError(f"records {spec!r} has no record{f' in split {split}' if split else ''}; choose another")
+
+    def stream() -> Iterator[CodedRecord]:
+        yield first
+        yield from records
+
+    resolved = resolve_version(reference, data_dir=data_dir)
+    name = str(resolved.version.number or resolved.version.bundle_sha256[:12])
+    scorer = Scorer(resolved.folder)
+    with progress_bar("predict", total=None, console=console) as advance:
+        yield resolved, predict(scorer, stream(), version=name, progress=advance)

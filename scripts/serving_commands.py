@@ -1,0 +1,111 @@
+"""Commands of stages 6 and 7: serve a version, ask it for suggestions."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DatabaseUrl, DataDir, print_json
+
+__all__ = ["add_to"]
+
+
+class BackendChoice(StrEnum):
+    """Who runs the model."""
+
+    TRITON = "triton"
+    LOCAL = "local"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands on the root."""
+    app.command()(serve)
+    app.command()(suggest)
+
+
+def serve(
+    version: Annotated[
+        str | None,
+        typer.Option("--version", help="champion, candidate, a number, or a bundle's folder; default: champion."),
+    ] = None,
+    port: Annotated[int, typer.Option("--port", help="Of the gateway, on 127.0.0.1.")] = 8080,
+    triton_grpc_port: Annotated[int, typer.Option("--triton-grpc-port", help="Of the Triton that is started.")] = 8001,
+    triton_metrics_port: Annotated[int, typer.Option("--triton-metrics-port", help="Of that Triton's metrics.")] = 8002,
+    backend: Annotated[
+        BackendChoice, typer.Option("--backend", help="triton, or local for the fallback worker alone.")
+    ] = BackendChoice.TRITON,
+    triton_url: Annotated[
+        str | None, typer.Option("--triton-url", help="host:port of a Triton that runs elsewhere; none is started.")
+    ] = None,
+    config: Annotated[Path, typer.Option("--config", help="Gateway, fallback and Triton settings.")] = (
+        CONFIGS / "serving.yaml"
+    ),
+    routing: Annotated[Path, typer.Option("--routing", help="When a suggestion is autonomous, assisted, manual.")] = (
+        CONFIGS / "routing.yaml"
+    ),
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Serve a version: Triton, the standby worker, and the gateway; one line says ready.
+
+    Takes the champion, else the candidate. Example: [bold]chartloop serve --port 8080[/bold], then
+    [bold]chartloop suggest FILE[/bold] in another terminal. Ctrl-C ends everything.
+    """
+    from governance.versions import resolve_default, resolve_version
+    from serving.serve import serve as run
+    from serving.settings import load_routing, load_serving
+
+    settings, routes = load_serving(config), load_routing(routing)
+    resolved = resolve_version(version, data_dir=data_dir) if version else resolve_default(data_dir=data_dir)
+    run(
+        resolved.folder,
+        version=resolved.version,
+        data_dir=data_dir,
+        settings=settings,
+        routing=routes,
+        port=port,
+        backend=backend.value,
+        triton_url=triton_url,
+        triton_grpc_port=triton_grpc_port,
+        triton_metrics_port=triton_metrics_port,
+        database_url=database_url,
+    )
+
+
+def suggest(
+    file: Annotated[
+        Path, typer.Argument(help="A suggestion request or coded record as JSON, or a note as plain text.")
+    ],
+    url: Annotated[str, typer.Option("--url", help="The gateway.")] = "http://127.0.0.1:8080",
+    key: Annotated[
+        str | None, typer.Option("--key", envvar="CHARTLOOP_KEY", help="Your key; default: the local one.")
+    ] = None,
+    setting: Annotated[str, typer.Option("--setting", help="Of a plain-text note.")] = "outpatient",
+    specialty: Annotated[str, typer.Option("--specialty", help="Of a plain-text note.")] = "family-medicine",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Ask the gateway for codes, and show the note with the evidence for each in colour.
+
+    Example: [bold]chartloop suggest note.txt --setting emergency --specialty emergency-medicine[/bold]
+    """
+    from clinical_coding.data_directory import DataDirectory
+    from serving.client import Client
+    from serving.highlight import render
+    from serving.request_file import read_request
+    from serving.serve import LOCAL_KEY_FILE
+
+    request = read_request(file, setting=setting, specialty=specialty)
+    if key is None:
+        key_file = DataDirectory.locate(data_dir).keys / LOCAL_KEY_FILE
+        if not key_file.is_file():
+            raise ValueError(f"no key: {key_file} does not exist; start chartloop serve first, or give --key")
+        key = key_file.read_text(encoding="ascii").strip()
+    with Client(url, key) as client:
+        suggestion = client.suggest(request)
+    if as_json:
+        print_json(suggestion.model_dump(mode="json"))
+    else:
+        Console().print(render(request.notes, suggestion))

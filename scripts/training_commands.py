@@ -1,0 +1,123 @@
+"""Commands of stages 2 to 5: train, predict, evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from scripts.options import DEFAULT_DATA_DIR, AsJson, DataDir, Records, print_json
+
+__all__ = ["add_to"]
+
+Split = Annotated[str | None, typer.Option("--split", help="Read only this split: train, dev or test.")]
+Version = Annotated[
+    str, typer.Option("--version", help="champion, candidate, challenger, a number, or a bundle's folder.")
+]
+Rejects = Annotated[Path | None, typer.Option("--rejects", help="Keep input lines that cannot be read in this file.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands on the root."""
+    app.command()(train)
+    app.command()(predict)
+    app.command()(evaluate)
+
+
+def train(
+    config: Annotated[Path, typer.Option("--config", help="A training configuration; see configs/.")],
+    records: Annotated[str | None, typer.Option("--records", help="Read these records instead of the file's.")] = None,
+    splits: Annotated[
+        str | None, typer.Option("--splits", help="Train on these splits, for instance train,dev.")
+    ] = None,
+    rejects: Rejects = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Train a version on coded records and register it as the candidate.
+
+    Example: [bold]chartloop train --config configs/train-sample.yaml[/bold]
+
+    A tenth of the training patients is held out for early stopping, calibration and the threshold. A killed
+    training goes on from its last checkpoint when the same command is given again. The last line printed is
+    JSON with run id, version and metrics.
+    """
+    from training.config import load_config
+
+    changed = {"records": records, "splits": tuple(splits.split(",")) if splits else None}
+    settings = load_config(config, **{name: value for name, value in changed.items() if value is not None})
+
+    from scripts.tables import evaluation_tables
+    from training.train import train as run
+
+    console = Console(stderr=True)
+    result = run(settings, data_dir=data_dir, console=console, rejects=rejects)
+    for table in evaluation_tables(result.evaluation, dimensions=("specialty",)):
+        console.print(table)
+    print_json(
+        {
+            "run_id": result.run_id,
+            "version": result.version.number,
+            "bundle_sha256": result.version.bundle_sha256,
+            "evaluated_on": result.evaluated_on,
+            "metrics": result.evaluation.overall.as_dict(),
+        }
+    )
+
+
+def predict(
+    version: Version,
+    records: Records,
+    out: Annotated[Path, typer.Option("--out", help="The prediction file to write, JSONL.")],
+    split: Split = None,
+    rejects: Rejects = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Write the prediction file: up to 100 ranked codes a record, evidence on the suggested ones.
+
+    Example: [bold]chartloop predict --version candidate --records sample:20?seed=4242 --out predictions.jsonl[/bold]
+    """
+    from scripts.evaluation import predicted
+    from training.predict import write_predictions
+
+    console = Console(stderr=True)
+    with predicted(version, records, split=split, rejects=rejects, data_dir=data_dir, console=console) as (
+        _,
+        predictions,
+    ):
+        num_lines = write_predictions(predictions, out)
+    console.print(f"{num_lines} predictions in {out}")
+
+
+def evaluate(
+    version: Version,
+    records: Records,
+    split: Split = None,
+    rejects: Rejects = None,
+    plots: Annotated[Path | None, typer.Option("--plots", help="Draw the plots into this folder.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Measure a version on coded records, whole and by specialty, setting, complexity and payer.
+
+    Example: [bold]chartloop evaluate --version candidate --records sample:200?seed=1 --split dev[/bold]
+    """
+    from clinical_coding.metrics import evaluate as measure
+    from scripts.evaluation import predicted, records_of
+    from scripts.tables import evaluation_tables
+
+    console = Console(stderr=True)
+    with predicted(version, records, split=split, rejects=rejects, data_dir=data_dir, console=console) as (_, stream):
+        predictions = list(stream)
+    evaluation = measure(records_of(records, split=split), predictions)
+    if plots is not None:
+        from training.plots import evaluation_figures
+
+        plots.mkdir(parents=True, exist_ok=True)
+        figures = evaluation_figures(list(records_of(records, split=split)), predictions, evaluation)
+        for name, figure in figures.items():
+            figure.savefig(plots / f"{name}.png", dpi=160)
+    if as_json:
+        print_json(evaluation.as_dict())
+        return
+    for table in evaluation_tables(evaluation, dimensions=("specialty", "setting", "complexity", "payer")):
+        Console().print(table)

@@ -1,0 +1,67 @@
+"""From logits to confidences that mean what they say, and the threshold above which a code is suggested.
+
+Both are fitted on training patients that the model was not trained on.
+
+Shapes: N records, L labels, P pairs of record and label.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from clinical_coding.bundle import Calibration
+from clinical_coding.metrics import best_threshold
+
+__all__ = ["calibrate", "confidences"]
+
+_MAX_PAIRS = 2_000_000
+"""Pairs that the calibration is fitted on; of more a random part is taken, every positive among it."""
+
+
+def confidences(logits_NL: NDArray[Any], share_NL: NDArray[Any], calibration: Calibration) -> NDArray[Any]:
+    """Apply a calibration: the confidence [N, L] of each pair."""
+    calibrated_NL = calibration.logit_weight * logits_NL + calibration.lexical_weight * share_NL + calibration.offset
+    return 1 / (1 + np.exp(-calibrated_NL))  # type: ignore[no-any-return]
+
+
+def calibrate(
+    logits_NL: NDArray[Any], share_NL: NDArray[Any], gold_NL: NDArray[Any], known_NL: NDArray[Any], *, seed: int
+) -> tuple[Calibration, float]:
+    """Fit confidence = sigmoid(a * logit + b * lexical share + c) by logistic regression (Platt 1999).
+
+    Args:
+        logits_NL: The model's.
+        share_NL: The lexical match.
+        gold_NL: True where the record has the code.
+        known_NL: False where nothing is known of the pair.
+        seed: Of the random part, when there are too many pairs.
+
+    Returns:
+        The calibration, and the threshold with the greatest micro-F1 under it.
+
+    Raises:
+        ValueError: The held-out records carry no code at all.
+    """
+    gold_P, features_P2 = gold_NL[known_NL], np.stack([logits_NL[known_NL], share_NL[known_NL]], axis=1)
+    if not gold_P.any() or gold_P.all():
+        raise ValueError(
+            "the held-out records carry no codes to calibrate on; train on more records, or raise calibration_share"
+        )
+    weights_P = np.ones(len(gold_P))
+    if len(gold_P) > _MAX_PAIRS:
+        negatives = np.flatnonzero(~gold_P)
+        drawn = np.random.default_rng(seed).choice(negatives, _MAX_PAIRS - gold_P.sum(), replace=False)
+        chosen = np.sort(np.concatenate([np.flatnonzero(gold_P), drawn]))
+        weights_P = np.where(gold_P, 1.0, len(negatives) / len(drawn))[chosen]
+        gold_P, features_P2 = gold_P[chosen], features_P2[chosen]
+    fitted = LogisticRegression(C=1e4, max_iter=1000).fit(features_P2, gold_P, sample_weight=weights_P)
+    calibration = Calibration(
+        logit_weight=float(fitted.coef_[0, 0]),
+        lexical_weight=float(fitted.coef_[0, 1]),
+        offset=float(fitted.intercept_[0]),
+    )
+    all_NL = confidences(logits_NL, share_NL, calibration)
+    threshold, _ = best_threshold(all_NL[known_NL], gold_NL[known_NL], num_positive=int(gold_NL[known_NL].sum()))
+    return calibration, threshold

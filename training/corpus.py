@@ -1,0 +1,124 @@
+"""Everything a fit needs to know of its records: windows, labels, terms, and who is held out.
+
+Shapes: N records, L labels, D description embedding size.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from datasets import Dataset, disable_progress_bars
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from clinical_coding.records import CodedRecord
+from training.build import embed_terms
+from training.config import TrainConfig
+from training.dataset import cut_records, load_records, open_stored
+from training.label_space import LabelSpace, build_label_space
+from training.lower_layers import LowerLayers
+from training.model.encoder import load_encoder, load_tokenizer
+from training.model.lexical import LexicalMatch
+from training.progress import progress_bar
+
+__all__ = ["Corpus", "prepare"]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The training records of one run."""
+
+    stored: Dataset
+    windows: Dataset
+    held_out: NDArray[Any]
+    """True for the records [N] of held-out patients."""
+    label_space: LabelSpace
+    lexical: LexicalMatch
+    descriptions_LD: Tensor
+    tokenizer: PreTrainedTokenizerBase
+    lower_layers: LowerLayers | None
+
+    def held_out_records(self) -> Iterator[CodedRecord]:
+        """The records of held-out patients, in order."""
+        return load_records(self.stored.select(np.flatnonzero(self.held_out)))
+
+    def priors(self, windows: Dataset) -> Tensor:
+        """Share of the given records that carry each label, [L]."""
+        counts_L = torch.zeros(len(self.label_space.labels))
+        for positive in windows["positive"]:
+            counts_L[positive] += 1
+        return counts_L / len(windows)
+
+
+def is_held_out(patient_id: str, *, share: float) -> bool:
+    """Hold a share of the patients out, the same ones in every run, whole patients only."""
+    return int.from_bytes(sha256(f"held-out:{patient_id}".encode()).digest()[:8], "big") < share * 2**64
+
+
+def prepare(config: TrainConfig, *, records: Path, folder: Path, accelerator: Accelerator, console: Console) -> Corpus:
+    """Make the corpus of a run, or find its parts again after a kill.
+
+    Args:
+        config: The run's.
+        records: What ``store_records`` wrote.
+        folder: Where windows and the lower layers' output lie.
+        accelerator: Device and precision.
+        console: Where progress is shown.
+
+    Raises:
+        ValueError: No patient, or every patient, falls among the held-out; no record has a code.
+    """
+    disable_progress_bars()
+    stored = open_stored(records)
+    held_out = np.array([is_held_out(patient, share=config.calibration_share) for patient in stored["patient_id"]])
+    if held_out.all() or not held_out.any():
+        raise ValueError(
+            f"calibration_share {config.calibration_share} holds out {held_out.sum()} of {len(held_out)} records; "
+            "train on more patients"
+        )
+    label_space = build_label_space(code for record in load_records(stored) for code in record.codes)
+    if not label_space.labels:
+        raise ValueError("the training records carry no positive or negative code; nothing can be learned from them")
+    base = config.base_model.locate()
+    tokenizer, encoder = load_tokenizer(base), load_encoder(base).to(accelerator.device)
+    windows = cut_records(
+        stored,
+        tokenizer=tokenizer,
+        windowing=config.windowing,
+        index=label_space.index,
+        path=folder / "windows.arrow",
+    )
+    with progress_bar("embed descriptions", total=len(label_space.labels), console=console) as advance:
+        descriptions_LD = embed_terms(
+            label_space.terms, encoder=encoder, tokenizer=tokenizer, device=accelerator.device, progress=advance
+        )
+    num_lower = encoder.config.num_hidden_layers - config.lora.num_top_layers
+    lower_layers = None
+    if config.optimisation.cache_lower_layers and num_lower > 0:
+        with progress_bar("frozen layers, once", total=len(windows), console=console) as advance:
+            lower_layers = LowerLayers.compute(
+                encoder,
+                windows,
+                num_layers=num_lower,
+                path=folder / "lower-layers.f16",
+                pad_token_id=tokenizer.pad_token_id,
+                autocast=accelerator.autocast,
+                progress=advance,
+            )
+    return Corpus(
+        stored=stored,
+        windows=windows,
+        held_out=held_out,
+        label_space=label_space,
+        lexical=LexicalMatch.build(label_space.terms),
+        descriptions_LD=descriptions_LD,
+        tokenizer=tokenizer,
+        lower_layers=lower_layers,
+    )

@@ -1,0 +1,278 @@
+"""Stage 2: coded records become batches, in three hops.
+
+    CodedRecord --store_records--> datasets.Dataset --cut_records--> token windows --Collator--> Batch
+
+The Datasets live as Arrow files on disk, so memory stays flat however many records there are. What a
+label index means is the label space's business (``label_space``).
+
+Shapes: B records, W windows, T tokens a window, H hidden size, M tokens a record, S sampled labels, E evidence entries.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset, Features, List, Value
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from clinical_coding.bundle import Windowing
+from clinical_coding.codes import CodeState
+from clinical_coding.manifest import Manifest
+from clinical_coding.records import CodedRecord
+from training.label_space import LabelSampler
+from training.lower_layers import LowerLayers
+from training.model.coding_model import StackedWindows, stack_windows
+from training.model.windows import TokenWindows, cut_windows
+
+__all__ = ["Batch", "Collator", "cut_records", "load_records", "open_stored", "store_records"]
+
+_ROWS_A_WRITE = 1024
+
+_STORED = pa.schema([("record_id", pa.string()), ("patient_id", pa.string()), ("json", pa.large_string())])
+_INTEGERS, _LISTS = List(Value("int32")), List(List(Value("int32")))
+_CUT = Features(
+    {
+        "record_id": Value("string"),
+        "input_ids": _LISTS,
+        "positive": _INTEGERS,
+        "positive_weight": List(Value("float32")),
+        "negative": _INTEGERS,
+        "negative_weight": List(Value("float32")),
+        "unknown": _INTEGERS,
+        "evidence_label": _INTEGERS,
+        "evidence_tokens": _LISTS,
+        "num_unread_tokens": Value("int32"),
+    }
+)
+
+
+def store_records(records: Iterable[CodedRecord], *, sources: Sequence[str], path: Path) -> Manifest:
+    """First hop: stream records to an Arrow file, one row a record, and say what they were.
+
+    Args:
+        records: Read once, in order.
+        sources: The record specs, for the manifest.
+        path: Where the file is to lie; ``open_stored`` opens it.
+
+    Returns:
+        The manifest with the hash of the whole content.
+
+    Raises:
+        ValueError: There are no records.
+    """
+    digest, ids, splits, adjudications = hashlib.sha256(), list[str](), Counter[str](), set[str]()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _STORED) as writer:
+        rows = list[dict[str, str]]()
+        for record in records:
+            text = record.model_dump_json()
+            digest.update(text.encode() + b"\n")
+            ids.append(record.record_id)
+            splits[str(record.split)] += 1
+            named = {code.provenance.adjudication_id for code in record.codes}
+            adjudications |= {adjudication_id for adjudication_id in named if adjudication_id}
+            rows.append({"record_id": record.record_id, "patient_id": record.patient_id, "json": text})
+            if len(rows) == _ROWS_A_WRITE:
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_STORED))
+                rows.clear()
+        if rows:
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_STORED))
+    if not ids:
+        raise ValueError(f"records {', '.join(sources)}: none is in the chosen splits; choose others with --splits")
+    return Manifest(
+        record_ids=tuple(ids),
+        content_sha256=digest.hexdigest(),
+        splits=dict(splits),
+        sources=tuple(sources),
+        adjudication_ids=tuple(sorted(adjudications)),
+    )
+
+
+def open_stored(path: Path) -> Dataset:
+    """Open the rows that ``store_records`` wrote, memory-mapped."""
+    return Dataset.from_file(str(path))
+
+
+def load_records(stored: Dataset) -> Iterator[CodedRecord]:
+    """Read the records back, in order."""
+    for text in stored["json"]:
+        yield CodedRecord.model_validate_json(text)
+
+
+def _token_positions(windows: TokenWindows, *, note: int, start: int, end: int) -> list[int]:
+    """Positions, among the record's tokens without special ones, that touch a stretch of a note."""
+    positions, at = list[int](), 0
+    for window_note, offsets in zip(windows.notes, windows.offsets, strict=True):
+        if window_note == note:
+            touching = np.flatnonzero((offsets[:, 0] < end) & (offsets[:, 1] > start))
+            positions += (touching + at).tolist()
+        at += len(offsets)
+    return positions
+
+
+def _cut_record(record: CodedRecord, windows: TokenWindows, index: Mapping[str, int]) -> dict[str, Any]:
+    notes = {note.note_id: at for at, note in enumerate(record.notes)}
+    by_state: dict[CodeState, dict[int, float]] = {state: {} for state in CodeState}
+    evidence_label, evidence_tokens = [], []
+    for code in record.codes:
+        label = index.get(code.key)
+        if label is None:
+            continue
+        by_state[code.state][label] = code.weight
+        tokens = [
+            position
+            for span in code.evidence
+            for position in _token_positions(windows, note=notes[span.note_id], start=span.start, end=span.end)
+        ]
+        if tokens and code.state is CodeState.POSITIVE:
+            evidence_label.append(label)
+            evidence_tokens.append(tokens)
+    positive, negative = by_state[CodeState.POSITIVE], by_state[CodeState.NEGATIVE]
+    return {
+        "record_id": record.record_id,
+        "input_ids": windows.input_ids,
+        "positive": list(positive),
+        "positive_weight": list(positive.values()),
+        "negative": list(negative),
+        "negative_weight": list(negative.values()),
+        "unknown": list(by_state[CodeState.UNKNOWN]),
+        "evidence_label": evidence_label,
+        "evidence_tokens": evidence_tokens,
+        "num_unread_tokens": windows.num_unread_tokens,
+    }
+
+
+def cut_records(
+    stored: Dataset,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    windowing: Windowing,
+    index: Mapping[str, int],
+    path: Path,
+) -> Dataset:
+    """Second hop: tokenise, cut into windows, and turn codes and evidence into indices.
+
+    Args:
+        stored: From ``store_records``.
+        tokenizer: The encoder's.
+        windowing: Window size and number.
+        index: Label key to label index; codes outside it are no label and are left out.
+        path: Where the Arrow file is to lie; one that is there already is of the same run, and is used.
+
+    Returns:
+        One row a record, in order, with the column ``row`` that numbers them.
+    """
+
+    def cut(rows: dict[str, list[str]]) -> dict[str, list[Any]]:
+        records = [CodedRecord.model_validate_json(text) for text in rows["json"]]
+        documents = cut_windows([record.notes for record in records], tokenizer=tokenizer, windowing=windowing)
+        cut_rows = [_cut_record(record, windows, index) for record, windows in zip(records, documents, strict=True)]
+        return {name: [row[name] for row in cut_rows] for name in _CUT}
+
+    windows = stored.map(
+        cut,
+        batched=True,
+        batch_size=256,
+        remove_columns=stored.column_names,
+        features=_CUT,
+        cache_file_name=str(path),
+        # Named by us: the automatic name hashes the pickled tokenizer, which differs from run to run.
+        new_fingerprint=path.stem,
+        load_from_cache_file=True,
+    )
+    return windows.add_column("row", list(range(len(windows))))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one training step needs."""
+
+    windows: StackedWindows
+    lower_WTH: Tensor | None
+    """Stored output of the frozen lower layers; None when they are run."""
+    labels_S: Tensor
+    """Indices of the labels that this step scores."""
+    targets_BS: Tensor
+    """1.0 where the record has the code."""
+    weights_BS: Tensor
+    """Weight in the loss; 0 where nothing is known of the code on this record."""
+    evidence_record_E: Tensor
+    evidence_column_E: Tensor
+    """Record and column of labels_S that each evidence entry speaks of."""
+    evidence_EM: Tensor
+    """True on the tokens that support the code."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy to a device."""
+        return Batch(
+            windows=self.windows.to(device),
+            lower_WTH=None if self.lower_WTH is None else self.lower_WTH.to(device, non_blocking=True),
+            labels_S=self.labels_S.to(device, non_blocking=True),
+            targets_BS=self.targets_BS.to(device, non_blocking=True),
+            weights_BS=self.weights_BS.to(device, non_blocking=True),
+            evidence_record_E=self.evidence_record_E.to(device, non_blocking=True),
+            evidence_column_E=self.evidence_column_E.to(device, non_blocking=True),
+            evidence_EM=self.evidence_EM.to(device, non_blocking=True),
+        )
+
+
+class Collator:
+    """Third hop: rows become a Batch."""
+
+    def __init__(self, sampler: LabelSampler, *, pad_token_id: int, lower_layers: LowerLayers | None):
+        """Set up.
+
+        Args:
+            sampler: Chooses the labels of each step.
+            pad_token_id: The tokenizer's.
+            lower_layers: Stored output of the frozen lower layers, when there is any.
+        """
+        self._sampler = sampler
+        self._pad_token_id = pad_token_id
+        self._lower_layers = lower_layers
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]], *, step: int) -> Batch:
+        """Make the batch of one step."""
+        windows = stack_windows([row["input_ids"] for row in rows], pad_token_id=self._pad_token_id)
+        stated = {label for row in rows for label in (*row["positive"], *row["negative"])}
+        labels_S, weights_S = self._sampler.sample(stated, step=step)
+        column = {int(label): at for at, label in enumerate(labels_S)}
+        targets_BS = torch.zeros(len(rows), len(labels_S))
+        weights_BS = torch.from_numpy(weights_S).repeat(len(rows), 1)
+        for at, row in enumerate(rows):
+            for label in row["unknown"]:
+                if label in column:
+                    weights_BS[at, column[label]] = 0.0
+            for label, weight in zip(row["negative"], row["negative_weight"], strict=True):
+                weights_BS[at, column[label]] = weight
+            for label, weight in zip(row["positive"], row["positive_weight"], strict=True):
+                targets_BS[at, column[label]] = 1.0
+                weights_BS[at, column[label]] = weight
+        entries = [
+            (at, column[label], tokens)
+            for at, row in enumerate(rows)
+            for label, tokens in zip(row["evidence_label"], row["evidence_tokens"], strict=True)
+        ]
+        evidence_EM = torch.zeros(len(entries), windows.token_index_BM.shape[1], dtype=torch.bool)
+        for entry, (_, _, tokens) in enumerate(entries):
+            evidence_EM[entry, tokens] = True
+        lower_WTH = None
+        if self._lower_layers is not None:
+            lower_WTH = self._lower_layers.recall([row["row"] for row in rows], width=windows.input_ids_WT.shape[1])
+        return Batch(
+            windows=windows,
+            lower_WTH=lower_WTH,
+            labels_S=torch.from_numpy(labels_S),
+            targets_BS=targets_BS,
+            weights_BS=weights_BS,
+            evidence_record_E=torch.tensor([entry[0] for entry in entries], dtype=torch.long),
+            evidence_column_E=torch.tensor([entry[1] for entry in entries], dtype=torch.long),
+            evidence_EM=evidence_EM,
+        )

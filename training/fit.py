@@ -1,0 +1,216 @@
+"""Stage 3: the training loop, with checkpoints that a killed run goes on from.
+
+Takes a model and token windows, leaves the model with its best weights. A resumed run gives the same result
+as one that was never killed: the order of records and the sampled labels depend on the seed and the step
+alone, and the state of every random generator is in the checkpoint.
+
+Shapes: B records, M tokens a record, S sampled labels, E evidence entries.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.config import TrainConfig
+from training.dataset import Batch, Collator
+
+__all__ = ["FitResult", "code_loss", "evidence_loss", "fit", "train_step"]
+
+
+@dataclass
+class _Progress:
+    """Where a run stands; the part of a checkpoint that is ours."""
+
+    step: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """How a fit went."""
+
+    best_epoch: int
+    """Epochs that served the held-out records best, from 1; all of them when nothing was held out."""
+    num_steps: int
+
+
+def code_loss(logits_BS: Tensor, targets_BS: Tensor, weights_BS: Tensor) -> Tensor:
+    """Weighted binary cross-entropy, summed over labels, a mean over records."""
+    losses_BS = nn.functional.binary_cross_entropy_with_logits(logits_BS, targets_BS, reduction="none")
+    return (losses_BS * weights_BS).sum() / len(logits_BS)
+
+
+def evidence_loss(attention_BMS: Tensor, batch: Batch) -> Tensor:
+    """Minus the log of the attention that falls on the supporting tokens, a mean over records."""
+    if not len(batch.evidence_record_E):
+        return attention_BMS.new_zeros(())
+    attention_EM = attention_BMS[batch.evidence_record_E, :, batch.evidence_column_E]
+    on_evidence_E = (attention_EM * batch.evidence_EM).sum(dim=1)
+    return -on_evidence_E.clamp(min=1e-6).log().sum() / len(attention_BMS)
+
+
+def train_step(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    accelerator: Accelerator,
+    config: TrainConfig,
+) -> float:
+    """One update.
+
+    Returns:
+        The loss.
+
+    Raises:
+        ValueError: Loss or gradient is not finite; the weights are as they were before the step.
+    """
+    num_lower = num_lower_layers(model, config)
+    logits_BS, attention_BMS, _ = model(
+        batch.windows, batch.labels_S, lower_WTH=batch.lower_WTH, num_lower_layers=num_lower
+    )
+    loss = code_loss(logits_BS, batch.targets_BS, batch.weights_BS)
+    if config.head.evidence_weight:
+        loss = loss + config.head.evidence_weight * evidence_loss(attention_BMS, batch)
+    accelerator.backward(loss)
+    trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    norm = accelerator.clip_grad_norm_(trained, config.optimisation.max_gradient_norm)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        raise ValueError(
+            f"the loss ({loss.item()}) or the gradient norm ({norm.item()}) is not finite; the step was not taken: "
+            "lower the learning rates, or set optimisation.precision to fp32"
+        )
+    optimiser.step()
+    schedule.step()
+    optimiser.zero_grad()
+    return loss.item()
+
+
+def num_lower_layers(model: nn.Module, config: TrainConfig) -> int:
+    """How many layers lie below the lowest with LoRA."""
+    return int(model.encoder.config.num_hidden_layers) - config.lora.num_top_layers  # type: ignore[union-attr, arg-type]
+
+
+def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
+    lora = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]  # type: ignore[union-attr]
+    head = list(model.head.parameters())  # type: ignore[union-attr]
+    return [
+        {"params": lora, "lr": config.optimisation.lora_learning_rate},
+        {"params": head, "lr": config.optimisation.head_learning_rate},
+    ]
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of every trained parameter by name."""
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def load_trained(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put trained parameters back."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, value in state.items():
+            parameters[name].copy_(value)
+
+
+def _save(accelerator: Accelerator, progress: _Progress, folder: Path) -> None:
+    """Write a checkpoint aside, then let it take the place of the last."""
+    aside = folder / "aside"
+    shutil.rmtree(aside, ignore_errors=True)
+    accelerator.save_state(str(aside))
+    (aside / "progress.json").write_text(json.dumps(asdict(progress)))
+    final = folder / f"step-{progress.step:09d}"
+    aside.rename(final)
+    for older in folder.glob("step-*"):
+        if older != final:
+            shutil.rmtree(older)
+
+
+def _resume(accelerator: Accelerator, folder: Path) -> _Progress:
+    checkpoints = sorted(folder.glob("step-*"))
+    if not checkpoints:
+        return _Progress()
+    accelerator.load_state(str(checkpoints[-1]))
+    return _Progress(**json.loads((checkpoints[-1] / "progress.json").read_text()))
+
+
+def fit(
+    model: nn.Module,
+    windows: Dataset,
+    collator: Collator,
+    *,
+    config: TrainConfig,
+    accelerator: Accelerator,
+    checkpoints: Path,
+    stop_after_epochs: int | None = None,
+    held_out_score: Callable[[], float] | None = None,
+    report: Callable[[int, float, float | None], None],
+) -> FitResult:
+    """Train LoRA and head.
+
+    Args:
+        model: A CodingModel whose encoder has LoRA.
+        windows: From ``cut_records``, with the column ``row`` that names each record's stored lower layers.
+        collator: Makes the batches.
+        config: The run's.
+        accelerator: Device and precision.
+        checkpoints: Folder of this fit's checkpoints; a fit that finds one there goes on from it.
+        stop_after_epochs: Leave the schedule after that many epochs; None runs it to its end.
+        held_out_score: Measures the model, greater is better; the best epoch's weights are kept.
+        report: Called with step, loss, and, at the end of an epoch, the held-out score.
+
+    Raises:
+        ValueError: A loss or gradient is not finite, or several processes were launched.
+    """
+    options = config.optimisation
+    steps_an_epoch = -(-len(windows) // options.batch_records)
+    if accelerator.num_processes > 1:
+        raise ValueError(f"training runs in one process, but {accelerator.num_processes} were launched; launch one")
+    optimiser = torch.optim.AdamW(_parameter_groups(model, config), weight_decay=options.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        [options.lora_learning_rate, options.head_learning_rate],
+        total_steps=options.num_epochs * steps_an_epoch,
+        pct_start=options.warmup_share,
+    )
+    prepared, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    progress = _resume(accelerator, checkpoints)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    num_epochs = stop_after_epochs or options.num_epochs
+    best_file = checkpoints / "best.safetensors"
+    while progress.step < num_epochs * steps_an_epoch and not progress.stopped:
+        epoch, at = divmod(progress.step, steps_an_epoch)
+        prepared.train()
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(windows))
+        chosen = order[at * options.batch_records : (at + 1) * options.batch_records]
+        batch = collator([windows[int(row)] for row in chosen], step=progress.step).to(accelerator.device)
+        loss = train_step(
+            prepared, batch, optimiser=optimiser, schedule=schedule, accelerator=accelerator, config=config
+        )
+        progress.step += 1
+        score = None
+        if progress.step % steps_an_epoch == 0 and held_out_score is not None:
+            score = held_out_score()
+            if score > progress.best_score:
+                progress.best_epoch, progress.best_score = epoch + 1, score
+                save_file(trained_state(model), best_file)
+            progress.stopped = epoch + 1 - progress.best_epoch >= options.patience_epochs
+        report(progress.step, loss, score)
+        if progress.step % options.checkpoint_steps == 0 or progress.step % steps_an_epoch == 0:
+            _save(accelerator, progress, checkpoints)
+    if held_out_score is not None:
+        load_trained(model, load_file(best_file))
+    return FitResult(progress.best_epoch or num_epochs, progress.step)

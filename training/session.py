@@ -1,0 +1,64 @@
+"""The folder in which one training run keeps what a kill must not lose: run id, checkpoints, half-made bundles.
+
+A run that finds the folder of the same configuration and records goes on from it. Two equal runs at once
+each get their own.
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clinical_coding.artefact import publish, sha256_of_json
+from clinical_coding.manifest import Manifest
+from training.config import TrainConfig
+
+__all__ = ["TrainingSession", "open_session"]
+
+_RUN_FILE = "run.json"
+
+
+class TrainingSession:
+    """One run's folder, locked by this process."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run that an earlier, killed process began; None on a fresh start."""
+        path = self.folder / _RUN_FILE
+        return json.loads(path.read_text())["run_id"] if path.is_file() else None
+
+    def remember(self, run_id: str) -> None:
+        """Keep the run's id for whoever goes on."""
+        with publish(self.folder / _RUN_FILE) as stream:
+            json.dump({"run_id": run_id}, stream)
+
+    def finish(self) -> None:
+        """Drop everything: the version is registered."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
+
+
+@contextmanager
+def open_session(config: TrainConfig, manifest: Manifest, *, checkpoints: Path) -> Iterator[TrainingSession]:
+    """Take the folder of this configuration and these records, or the next free one beside it."""
+    key = sha256_of_json([config.model_dump(mode="json"), manifest.content_sha256])[:16]
+    number = 0
+    while True:
+        folder = checkpoints / (key if number == 0 else f"{key}-{number}")
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                number += 1
+                continue
+            yield TrainingSession(folder)
+            return
