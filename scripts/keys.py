@@ -1,9 +1,6 @@
 """``chartloop keys``: who may ask."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,27 +8,11 @@ from rich.table import Table
 
 from scripts.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir
 
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Keys of the people and systems that may ask.")
 
 Name = Annotated[str, typer.Option("--name", help="Whose key it is; one key a name.")]
-
-
-@contextmanager
-def _ledger(data_dir: Path, database_url: str | None) -> Iterator["Engine"]:
-    from clinical_coding.data_directory import DataDirectory
-    from ledger.engine import default_url, migrate, open_engine
-
-    engine = open_engine(database_url or default_url(DataDirectory.locate(data_dir).root))
-    try:
-        migrate(engine)
-        yield engine
-    finally:
-        engine.dispose()
 
 
 @app.command()
@@ -42,30 +23,33 @@ def create(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Make a key and print it, last and once; only its hash is kept."""
+    from ledger.engine import ledger
     from ledger.principals import create_key
 
-    with _ledger(data_dir, database_url) as engine:
+    with ledger(data_dir, url=database_url) as engine:
         typer.echo(create_key(engine, role=role, name=name))
 
 
 @app.command()
 def revoke(name: Name, database_url: DatabaseUrl = None, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """End a key; requests with it are refused within seconds."""
+    from ledger.engine import ledger
     from ledger.principals import revoke as end
 
-    with _ledger(data_dir, database_url) as engine:
+    with ledger(data_dir, url=database_url) as engine:
         end(engine, name=name)
 
 
 @app.command("list")
 def list_(database_url: DatabaseUrl = None, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """List names and roles; keys themselves are not kept."""
+    from ledger.engine import ledger
     from ledger.principals import list_principals
 
     table = Table()
     for column in ("name", "role", "created (UTC)", "revoked (UTC)"):
         table.add_column(column)
-    with _ledger(data_dir, database_url) as engine:
+    with ledger(data_dir, url=database_url) as engine:
         for principal in list_principals(engine):
             ended = f"{principal.revoked_at:%Y-%m-%d %H:%M}" if principal.revoked_at else ""
             table.add_row(principal.name, principal.role, f"{principal.created_at:%Y-%m-%d %H:%M}", ended)

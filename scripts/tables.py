@@ -1,6 +1,6 @@
 """Metrics as tables for people."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.table import Table
 
@@ -8,7 +8,7 @@ from clinical_coding.metrics import Evaluation, Metrics
 
 __all__ = ["evaluation_tables"]
 
-_COLUMNS = {
+_COLUMNS: dict[str, Callable[[Metrics], str]] = {
     "records": lambda metrics: f"{metrics.num_records:,}",
     "codes": lambda metrics: f"{metrics.num_codes:,}",
     "code-over-code": lambda metrics: f"{metrics.code_over_code_accuracy:.3f}",

@@ -2,17 +2,25 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from clinical_coding.artefact import sha256_of_file
 from clinical_coding.bundle import BaseModelName, Bundle, Calibration, Windowing
 from clinical_coding.data_directory import DATA_DIRECTORY_VARIABLE, TRACKING_URI_VARIABLE
+from clinical_coding.readers import read_records
+from governance.versions import resolve_version
+from training.config import TrainConfig
+from training.train import TrainResult, train
 
 BundleMaker = Callable[[str], Path]
 
@@ -89,3 +97,80 @@ def make_bundle(tmp_path: Path) -> BundleMaker:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT of 3 layers and 32 hidden units whose word list comes from sample notes; loads in milliseconds."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("encoder")
+    notes = " ".join(note.text.lower() for record in read_records("sample:40") for note in record.notes)
+    characters = sorted({character for character in notes if not character.isspace()})
+    words = sorted(word for word, count in Counter(re.findall(r"[a-z]{2,}", notes)).items() if count > 3)
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = [*specials, *characters, *(f"##{character}" for character in characters), *words]
+    tokenizer = BertTokenizer(vocab={word: at for at, word in enumerate(vocabulary)})
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(vocabulary), **size), add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_encoder: Path) -> TrainConfig:
+    """A training of seconds on sample records."""
+    return TrainConfig.model_validate(
+        {
+            "records": "sample:60",
+            "splits": ["train"],
+            "base_model": {"name": "tests/tiny-bert", "revision": "0", "folder": tiny_encoder},
+            "windowing": {"max_window_tokens": 64, "max_windows": 32},
+            "lora": {"rank": 4, "alpha": 8, "dropout": 0.1, "num_top_layers": 2},
+            "head": {"num_sampled_labels": 64, "evidence_weight": 0.5},
+            "optimisation": {
+                "num_epochs": 2,
+                "batch_records": 4,
+                "lora_learning_rate": 0.002,
+                "head_learning_rate": 0.01,
+                "weight_decay": 0.01,
+                "warmup_share": 0.1,
+                "max_gradient_norm": 10.0,
+                "patience_epochs": 2,
+                "precision": "fp32",
+                "cache_lower_layers": True,
+                "checkpoint_steps": 4,
+            },
+            "calibration_share": 0.2,
+            "refit": False,
+            "seed": 0,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class TrainedStore:
+    """A data directory in which one tiny version is registered; to be read, not written."""
+
+    data_dir: Path
+    result: TrainResult
+
+
+@pytest.fixture(scope="session")
+def trained_store(
+    tiny_config: TrainConfig, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TrainedStore:
+    """Train the tiny configuration once for all tests."""
+    folder = tmp_path_factory.mktemp("trained")
+    data_dir = folder / "data"
+    data_dir.mkdir()
+    shutil.copy(empty_store / "mlflow.db", data_dir)
+    return TrainedStore(data_dir, train(tiny_config, data_dir=data_dir, console=Console(quiet=True)))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(trained_store: TrainedStore) -> Path:
+    """The folder of a bundle that suggests codes on sample notes, if not well."""
+    return resolve_version("candidate", data_dir=trained_store.data_dir).folder

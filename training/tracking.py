@@ -151,6 +151,12 @@ class TrackedRun:
         for name, figure in figures.items():
             self._client.log_figure(self.run_id, figure, f"plots/{name}.png", save_kwargs={"dpi": FIGURE_DOTS_PER_INCH})
 
+    def curve(self, name: str) -> list[tuple[int, float]]:
+        """The points of a curve so far, those before a kill included, by rising step."""
+        self.flush()
+        history = self._client.get_metric_history(self.run_id, name)
+        return sorted((point.step, point.value) for point in history)
+
     def _last_step(self, name: str) -> int:
         if not self._resumed:
             return -1

@@ -38,7 +38,7 @@ from training.held_out import gold_and_known, lexical_shares, mean_average_preci
 from training.label_space import LabelSampler
 from training.model.coding_model import CodingModel
 from training.model.scorer import Scorer
-from training.plots import evaluation_figures
+from training.plots import evaluation_figures, training_curve
 from training.predict import predict
 from training.progress import progress_bar
 from training.reference import reference_histograms
@@ -47,6 +47,8 @@ from training.session import TrainingSession, open_session
 from training.tracking import TrackedRun, start_run
 
 __all__ = ["TrainResult", "train"]
+
+_HELD_OUT_SCORE = "held_out_mean_average_precision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,9 @@ def _train_in_session(
         measured = dev or list(corpus.held_out_records())
         run.log_evaluation(evaluation)
         run.log_figures(evaluation_figures(measured, predictions, evaluation))
+        stages = ("fit", "refit") if config.refit else ("fit",)
+        losses = {stage: run.curve(f"{stage}.loss") for stage in stages}
+        run.log_figures({"training": training_curve(losses, {"fit": run.curve(f"fit.{_HELD_OUT_SCORE}")})})
         version = register_version(run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=evaluation.overall)
     return TrainResult(run.run_id, version, evaluated_on, evaluation)
 
@@ -181,7 +186,7 @@ class _Tools:
                 self._run.log_curve(step, **{f"{stage}.loss": loss})
                 note = f"loss {loss:.2f}"
                 if score is not None:
-                    self._run.log_curve(step, **{f"{stage}.held_out_mean_average_precision": score})
+                    self._run.log_curve(step, **{f"{stage}.{_HELD_OUT_SCORE}": score})
                     note += f"  held-out MAP {score:.3f}"
                 advance(step - shown, note)
                 shown = step
