@@ -8,7 +8,8 @@ from typing import Any, Final
 from clinical_coding.code_library import ICD10CM_RELEASE
 from clinical_coding.codes import Code, CodeSystem, EvidenceSpan, Provenance
 from clinical_coding.readers.admission import assign_split
-from clinical_coding.readers.sample.encounters import Case, Finding, Performed
+from clinical_coding.readers.sample.diagnoses import Finding
+from clinical_coding.readers.sample.encounters import Case, Performed
 from clinical_coding.readers.sample.layouts import WrittenNote, write_notes
 from clinical_coding.readers.sample.page import key_of
 from clinical_coding.readers.sample.visits import Visit
@@ -18,6 +19,8 @@ __all__ = ["assemble"]
 
 PROCEDURE_RELEASE: Final = "2026"
 SIDE_MODIFIERS: Final = {"right": "RT", "left": "LT"}
+EXEMPT_FROM_PRESENCE: Final = ("Z", "W", "O80")
+"""Factors influencing health status, external causes and normal delivery have no presence on admission to report."""
 SEPARATE_VISIT_MODIFIER: Final = "25"
 SEPARATE_VISIT_WORDINGS: Final = frozenset({"injection", "office"})
 
@@ -79,8 +82,7 @@ def _diagnosis(case: Case, finding: Finding, rank: int, evidence: _EvidenceByKey
     code = finding.condition.code
     present = None
     if case.setting is Setting.INPATIENT:
-        # Factors influencing health status and external causes are exempt from reporting.
-        present = "1" if code.startswith(("Z", "W")) else "N" if finding.is_acquired else "Y"
+        present = "1" if code.startswith(EXEMPT_FROM_PRESENCE) else "N" if finding.is_acquired else "Y"
     return Code.model_validate(
         {
             "system": CodeSystem.ICD10CM,

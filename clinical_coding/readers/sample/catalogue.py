@@ -4,8 +4,7 @@ Codes come from the data files; official descriptions and inclusion terms from t
 are added to the synonyms given there. It knows nothing of patients, encounters and notes.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,6 +15,7 @@ import yaml
 
 from clinical_coding.code_library import CodeLibrary, load_icd10cm
 from clinical_coding.codes import CodeSystem
+from clinical_coding.readers.sample.terms import official_terms
 from clinical_coding.records import Setting
 
 __all__ = ["Catalogue", "Condition", "Procedure", "Specialty", "load_catalogue", "split_list"]
@@ -28,21 +28,13 @@ SETTING_LETTERS: Final = {
 }
 SHARED_FILES: Final = frozenset({"common.yaml", "phrases.yaml", "procedures.yaml"})
 SIDES: Final = {"1": "right", "2": "left", "3": "bilateral"}
-MAX_TERM_WORDS: Final = 9
-
-# First words that keep their capital inside a sentence.
-_NAMES = (
-    "Alzheimer",
-    "Barrett",
-    "Bell",
-    "Colles",
-    "Crohn",
-    "Graves",
-    "Hashimoto",
-    "Parkinson",
-    "Streptococc",
-    "Raynaud",
+CONDITION_FIELDS: Final = frozenset(
+    "age and at chronic companion do drg external first group hx meds needs preventive say see sex sides status "
+    "symptom variants with".split()
 )
+MARKED_ROLES: Final = ("status", "symptom", "external", "companion", "preventive", "chronic")
+SECONDARY_ROLES: Final = frozenset({"status", "external", "companion"})
+"""Roles of conditions that are never the reason for an encounter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +49,8 @@ class Condition:
     group: str
     """No two conditions of one group stand on one record."""
     role: str
-    """``acute``, ``chronic``, ``status``, ``symptom``, ``external`` or ``preventive``."""
+    """``acute``, ``chronic``, ``symptom``, ``preventive``, or one that never stands first: ``status``, ``external``,
+    ``companion``."""
     settings: frozenset[Setting]
     ages: tuple[int, int]
     sex: str | None
@@ -65,6 +58,10 @@ class Condition:
     """A status stands only beside a code that begins so; empty where it needs none."""
     companions: tuple[str, ...]
     """Codes of which one comes along, by the instruction to use an additional code."""
+    always: tuple[str, ...]
+    """Codes that all come along."""
+    underlying: tuple[str, ...]
+    """Codes of which one goes before it, by the instruction to code the underlying disease first."""
     symptoms: tuple[str, ...]
     findings: tuple[str, ...]
     medications: tuple[str, ...]
@@ -122,6 +119,9 @@ class Catalogue:
     chronic: tuple[Condition, ...]
     statuses: tuple[Condition, ...]
     external: tuple[Condition, ...]
+    """External causes, which go with injuries."""
+    complications: tuple[Condition, ...]
+    """What arises during a stay, most frequent first."""
     combine: tuple[tuple[str, str, str], ...]
     specialties: tuple[Specialty, ...]
     specialties_cumulative: tuple[float, ...]
@@ -148,27 +148,17 @@ def _read(name: str) -> dict[str, Any]:
     return content
 
 
-def _official_terms(code: str, library: CodeLibrary) -> Iterator[str]:
-    """Official words for a code, as a clinician might still write them."""
-    entry = library.get(code)
-    if entry is None or not library.is_valid(code):
-        raise ValueError(f"sample code {code} is not a valid code of release {library.release}; correct its data file")
-    for term in (entry.description, *entry.inclusion_terms):
-        plain = re.sub(r"\s*[(\[].*?[)\]]", "", term)
-        plain = re.sub(r",? (NOS|initial encounter.*)$", "", plain).strip()
-        if 0 < len(plain.split()) <= MAX_TERM_WORDS and not re.search(r"unspecified|elsewhere|other ", plain, re.I):
-            yield plain if plain.startswith(_NAMES) or plain[1:2].isupper() else plain[0].lower() + plain[1:]
-
-
 def _role(fields: Mapping[str, Any]) -> str:
-    return next(
-        (role for role in ("status", "symptom", "external", "preventive", "chronic") if fields.get(role)), "acute"
-    )
+    return next((role for role in MARKED_ROLES if fields.get(role)), "acute")
 
 
 def _condition(code: str, fields: Mapping[str, Any], *, side: str, library: CodeLibrary) -> Condition:
+    unknown = fields.keys() - CONDITION_FIELDS
+    if unknown:
+        # A comma outside quotation marks makes a field of what follows it.
+        raise ValueError(f"sample code {code} has unknown fields {sorted(unknown)}; quote lists that hold commas")
     usual = [text.replace("{side}", side).replace("{s}", side[:1].upper()) for text in split_list(fields["say"])]
-    mentions = tuple(dict.fromkeys([*usual, *_official_terms(code, library)]))
+    mentions = tuple(dict.fromkeys([*usual, *official_terms(code, library=library)]))
     low, _, high = str(fields.get("age", "0-95")).partition("-")
     return Condition(
         code=code,
@@ -181,6 +171,8 @@ def _condition(code: str, fields: Mapping[str, Any], *, side: str, library: Code
         sex=fields.get("sex"),
         needs=fields.get("needs", ""),
         companions=split_list(fields.get("with"), separator=" "),
+        always=split_list(fields.get("and"), separator=" "),
+        underlying=split_list(fields.get("first"), separator=" "),
         symptoms=split_list(fields.get("hx")),
         findings=split_list(fields.get("see")),
         medications=split_list(fields.get("meds")),
@@ -231,9 +223,7 @@ def _specialty(
         settings_cumulative=tuple(accumulate(float(weight) for weight in settings.values())),
         num_providers=content["providers"],
         takes_comorbidities=content.get("comorbidities", True),
-        conditions=tuple(
-            conditions[code] for code in (*own, *also) if conditions[code].role not in ("status", "external")
-        ),
+        conditions=tuple(conditions[code] for code in (*own, *also) if conditions[code].role not in SECONDARY_ROLES),
         operations=tuple(item for item in procedures if item.is_main and content["name"] in item.specialties),
     )
 
@@ -261,6 +251,7 @@ def load_catalogue() -> Catalogue:
         chronic=tuple(shared[str(code)] for code in common["conditions"] if shared[str(code)].role == "chronic"),
         statuses=tuple(item for item in conditions.values() if item.role == "status"),
         external=tuple(item for item in conditions.values() if item.role == "external"),
+        complications=tuple(conditions[code] for code in split_list(common["complications"], separator=" ")),
         combine=tuple((first, second, third) for first, second, third in common["combine"]),
         specialties=specialties,
         specialties_cumulative=tuple(accumulate(float(content["weight"]) for content in contents)),

@@ -3,9 +3,10 @@
 from random import Random
 from typing import Any
 
-from clinical_coding.readers.sample import sections
+from clinical_coding.readers.sample import opening, sections
+from clinical_coding.readers.sample.diagnoses import Finding
 from clinical_coding.readers.sample.draws import between, chance, pick
-from clinical_coding.readers.sample.encounters import Case, Finding
+from clinical_coding.readers.sample.encounters import Case
 from clinical_coding.readers.sample.page import Page
 from clinical_coding.readers.sample.visits import (
     Visit,
@@ -66,14 +67,14 @@ def _background(page: Page) -> None:
 
 
 def _office_note(rng: Random, case: Case, phrases: dict[str, Any]) -> WrittenNote:
-    if case.principal.role == "preventive":
+    if case.reason.role == "preventive":
         visit: Visit = preventive_visit(rng, age=case.patient.age, is_new=case.is_new)
     else:
         visit = office_visit(rng, complexity=case.complexity, is_new=case.is_new)
     page = Page(rng, case, phrases, [visit])
-    sections.header(page)
-    sections.chief_complaint(page)
-    sections.history(page)
+    opening.header(page)
+    opening.chief_complaint(page)
+    opening.history(page)
     _background(page)
     sections.review(page)
     sections.vitals(page)
@@ -89,9 +90,9 @@ def _office_note(rng: Random, case: Case, phrases: dict[str, Any]) -> WrittenNot
 
 def _emergency_note(rng: Random, case: Case, phrases: dict[str, Any]) -> WrittenNote:
     page = Page(rng, case, phrases, [emergency_visit(rng, complexity=case.complexity)])
-    sections.header(page)
-    sections.chief_complaint(page)
-    sections.history(page)
+    opening.header(page)
+    opening.chief_complaint(page)
+    opening.history(page)
     sections.review(page)
     _background(page)
     sections.vitals(page)
@@ -109,23 +110,24 @@ def _emergency_note(rng: Random, case: Case, phrases: dict[str, Any]) -> Written
 
 def _operative_note(rng: Random, case: Case, phrases: dict[str, Any]) -> WrittenNote:
     page = Page(rng, case, phrases, [])
-    sections.header(page)
+    opening.header(page)
     for name in ("preop", "postop"):
         page.heading(name, is_inline=True)
-        page.line("{Dx}.", dx=page.diagnosis(case.principal))
+        page.line("{Dx}.", dx=page.diagnosis(case.reason))
     page.heading("procedures", is_inline=True)
     page.line("{Px}.", px=page.procedure(case.performed[0]))
     page.heading("anesthesia", is_inline=True)
     page.line(page.phrase("anesthesia"))
     page.heading("ebl", is_inline=True)
     page.line(pick(rng, ("Minimal.", "Less than 5 mL.", "10 mL.", "25 mL.")))
-    sections.history(page)
+    opening.history(page)
     sections.past_history(page)
     sections.past_illnesses(page)
     sections.allergies(page)
     sections.family_history(page)
     for trap in page.traps("denied", "excluded"):
-        page.line(page.phrase("denied"), dx=page.trap(trap))
+        page.deny(trap)
+        page.writer.add("\n")
     page.heading("technique")
     _technique(page)
     for trap in page.traps("uncertain"):
@@ -149,14 +151,18 @@ def _diagnosis_line(page: Page, finding: Finding, number: int) -> None:
     if finding.is_uncertain:
         page.line(f"{number}. " + page.phrase("uncertain_coded") + ".", dx=dx)
     elif finding.is_acquired:
-        page.line(f"{number}. " + page.phrase("acquired") + ".", dx=dx, day=str(between(page.rng, 2, 5)))
+        page.line(
+            f"{number}. " + page.phrase("acquired") + ".",
+            dx=dx,
+            day=str(between(page.rng, 2, (page.case.end - page.case.start).days)),
+        )
     else:
         page.line(f"{number}. " + "{Dx}", dx=dx)
 
 
 def _discharge_summary(rng: Random, case: Case, phrases: dict[str, Any]) -> WrittenNote:
     page = Page(rng, case, phrases, [discharge_visit(rng, complexity=case.complexity)])
-    sections.header(page)
+    opening.header(page)
     page.line("Admitted {start}, discharged {end}.", start=case.start.strftime("%m/%d/%Y"),
               end=case.end.strftime("%m/%d/%Y"))  # fmt: skip
     page.heading("principal", is_inline=False)
@@ -165,7 +171,7 @@ def _discharge_summary(rng: Random, case: Case, phrases: dict[str, Any]) -> Writ
         page.heading("secondary", is_inline=False)
     for number, finding in enumerate(case.findings[1:], start=2):
         _diagnosis_line(page, finding, number)
-    sections.history(page)
+    opening.history(page)
     sections.past_illnesses(page)
     sections.family_history(page)
     _hospital_course(page)
@@ -186,7 +192,8 @@ def _hospital_course(page: Page) -> None:
             page.fill(page.phrase("course") + " ", dx=page.diagnosis(finding.condition), plan=plan)
     sections.procedures_done(page, has_heading=False)
     for trap in page.traps("denied"):
-        page.fill(page.phrase("denied") + " ", dx=page.trap(trap))
+        page.deny(trap)
+        page.writer.add(" ")
     for trap in page.traps("uncertain"):
         page.fill(page.phrase("dismissed") + " ", dx=page.trap(trap))
     page.line(page.phrase("hospital_end"))
@@ -196,8 +203,8 @@ def _history_note(rng: Random, case: Case, phrases: dict[str, Any], visits: list
     """The history and physical examination at admission, or before an operation."""
     page = Page(rng, case, phrases, visits)
     page.line("History and Physical, {date}", date=case.start.strftime("%m/%d/%Y"))
-    sections.chief_complaint(page)
-    sections.history(page)
+    opening.chief_complaint(page)
+    opening.history(page)
     _background(page)
     sections.vitals(page)
     sections.exam(page)

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from clinical_coding.readers.sample.catalogue import Condition
 from clinical_coding.readers.sample.draws import chance, pick, pick_early
-from clinical_coding.readers.sample.encounters import Case, Performed, Trap
+from clinical_coding.readers.sample.encounters import Case, Performed
+from clinical_coding.readers.sample.traps import Trap
 from clinical_coding.readers.sample.visits import Visit
 from clinical_coding.readers.sample.writer import Fragment, NoteWriter, cited, plain
 
@@ -69,6 +70,10 @@ class Page:
     def trap(self, trap: Trap) -> Fragment:
         """Name a diagnosis that the record does not carry: the same words, and no evidence."""
         return plain(_name(self.rng, trap.condition))
+
+    def deny(self, trap: Trap) -> None:
+        """Say that the patient does not have it."""
+        self.fill(self.phrase("denied_symptom" if trap.condition.role == "symptom" else "denied"), dx=self.trap(trap))
 
     def procedure(self, performed: Performed) -> Fragment:
         """Name a procedure or supply: evidence."""

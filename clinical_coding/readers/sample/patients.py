@@ -45,7 +45,7 @@ def _num_chronic(rng: Random, age: int) -> int:
         return between(rng, 0, 1)
     if age < 40:
         return between(rng, 0, 2)
-    return between(rng, 1, 4) if age < 65 else between(rng, 2, 6)
+    return between(rng, 1, 5) if age < 65 else between(rng, 3, 8)
 
 
 def _long_term(rng: Random, catalogue: Catalogue, specialty: Specialty, age: int, sex: str) -> tuple[Condition, ...]:

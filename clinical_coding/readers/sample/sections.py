@@ -1,90 +1,39 @@
-"""The sections that notes are made of. Each writes itself onto a page, or nothing where it has nothing to say."""
+"""The sections after the opening. Each writes itself onto a page, or nothing where it has nothing to say."""
 
 from typing import Final
 
-from clinical_coding.readers.sample.catalogue import Condition
 from clinical_coding.readers.sample.draws import between, chance, pick
+from clinical_coding.readers.sample.opening import known_conditions
 from clinical_coding.readers.sample.page import Page, key_of
-from clinical_coding.readers.sample.writer import Fragment, joined, plain
+from clinical_coding.readers.sample.traps import Trap
+from clinical_coding.readers.sample.writer import joined
 
 __all__ = [
-    "allergies", "assessment", "chief_complaint", "exam", "family_history", "header", "history", "loose_ends",
-    "medications", "past_history", "past_illnesses", "procedures_done", "results", "review", "social_history",
-    "visit_statement", "vitals",
+    "allergies", "assessment", "exam", "family_history", "loose_ends", "medications", "past_history",
+    "past_illnesses", "procedures_done", "results", "review", "social_history", "visit_statement", "vitals",
 ]  # fmt: skip
 
-MIN_WORDS: Final = 160
-"""A shorter note is filled up with what notes say whoever the patient is."""
+MIN_WORDS: Final = (160, 260)
+"""A note shorter than a number drawn from here is filled up with what notes say whoever the patient is."""
 ALLERGY_CODE: Final = "Z88.0"
 TOBACCO_GROUP: Final = "tobacco"
-HISTORY_ROLES: Final = frozenset({"chronic", "status"})
+SCHOOL_AGE: Final = 5
+ADULT_AGE: Final = 18
+SENIOR_AGE: Final = 65
+UNLISTED_ROLES: Final = frozenset({"status", "external"})
+"""Roles that an assessment mostly leaves to other sections."""
 YEARS: Final = (2008, 2021)
-
-
-def _person(page: Page) -> str:
-    patient = page.case.patient
-    if patient.age < 18:
-        word = "girl" if patient.sex == "F" else "boy"
-        return f"{patient.age}-year-old {word}"
-    word = pick(page.rng, ("woman", "female", "F") if patient.sex == "F" else ("man", "male", "M"))
-    return f"{patient.age}{pick(page.rng, ('-year-old ', ' y/o ', ' yo ', ' year old '))}{word}"
-
-
-def _symptom(page: Page) -> Fragment:
-    principal = page.case.principal
-    if (principal.role == "symptom" and chance(page.rng, 0.6)) or not principal.symptoms:
-        return page.diagnosis(principal)
-    return plain(pick(page.rng, principal.symptoms))
-
-
-def _background(page: Page) -> list[Condition]:
-    return [item.condition for item in page.case.findings[1:] if item.condition.role in HISTORY_ROLES]
-
-
-def header(page: Page) -> None:
-    """The line above everything: kind of note, date, service."""
-    case = page.case
-    page.line(pick(page.rng, page.phrases["titles"][case.setting]), service=case.specialty.name.replace("-", " "),
-              date=case.start.strftime("%m/%d/%Y"), provider=case.provider_id)  # fmt: skip
-
-
-def chief_complaint(page: Page) -> None:
-    """Why the patient came, in a few words."""
-    page.heading("cc", is_inline=True)
-    principal = page.case.principal
-    if principal.role == "chronic" and chance(page.rng, 0.6):
-        page.line("Follow up of {dx}.", dx=page.diagnosis(principal))
-    else:
-        page.line("{Symptom}.", symptom=_symptom(page))
-
-
-def history(page: Page) -> None:
-    """The present illness, against the background of what is known."""
-    page.heading("hpi")
-    known = _background(page)[:2]
-    has_history = bool(known) and chance(page.rng, 0.5)
-    template = pick(page.rng, page.phrases["hpi"]["with_history" if has_history else "plain"])
-    page.line(
-        template,
-        who=_person(page),
-        history=joined(
-            [page.diagnosis(item) for item in known if item.role == "chronic"] or [plain("chronic illness")]
-        ),
-        symptom=_symptom(page),
-        duration=page.phrase("durations"),
-        where=pick(page.rng, page.phrases["where"][page.case.setting]),
-        worse=page.phrase("worse"),
-    )
 
 
 def past_history(page: Page) -> None:
     """The conditions that the patient has had for long."""
-    known = [item for item in _background(page) if item.code != ALLERGY_CODE and item.group != TOBACCO_GROUP]
+    known = [item for item in known_conditions(page) if item.code != ALLERGY_CODE and item.group != TOBACCO_GROUP]
     if not known:
         return
-    page.heading("pmh")
+    is_list = chance(page.rng, 0.5)
+    page.heading("pmh", is_inline=False if is_list else None)
     named = [page.diagnosis(item) for item in known]
-    if chance(page.rng, 0.5):
+    if not is_list:
         page.line("{known}.", known=joined(named, last=", "))
     else:
         for name in named:
@@ -110,7 +59,8 @@ def medications(page: Page) -> None:
     """One drug for each condition that has one."""
     drugs = [pick(page.rng, item.condition.medications) for item in page.case.findings if item.condition.medications]
     page.heading("meds")
-    page.line("{drugs}.", drugs=", ".join(dict.fromkeys(drugs)) or "none regularly")
+    by_name = {drug.partition(" ")[0]: drug for drug in drugs}
+    page.line("{drugs}.", drugs=", ".join(by_name.values()) or "none regularly")
 
 
 def allergies(page: Page) -> None:
@@ -134,27 +84,35 @@ def family_history(page: Page) -> None:
         return
     for index, trap in enumerate(traps):
         page.writer.add("; " if index else "")
-        page.fill(page.phrase("family"), dx=page.trap(trap), relative=page.phrase("relatives"))
+        page.fill(page.phrase("family"), dx=page.trap(trap), relative=_relative(page, trap))
     page.writer.add(".\n")
+
+
+def _relative(page: Page, trap: Trap) -> str:
+    found: str = pick(page.rng, page.phrases["relatives"][trap.condition.sex or pick(page.rng, "FM")])
+    return found
 
 
 def social_history(page: Page) -> None:
     """Home, work and tobacco, which one code follows from."""
     page.heading("sh", is_inline=True)
-    is_child = page.case.patient.age < 18
-    page.fill(page.phrase("social_child" if is_child else "social"))
+    patient = page.case.patient
+    band = "child" if patient.age < ADULT_AGE else "senior" if patient.age >= SENIOR_AGE else "adult"
+    page.fill(pick(page.rng, page.phrases["social"][band]))
     tobacco = [item.condition for item in page.case.findings if item.condition.group == TOBACCO_GROUP]
     if tobacco:
         page.line(" {Dx}.", dx=page.diagnosis(tobacco[0]))
     else:
-        page.line("" if is_child else " Never smoker.")
+        has_smoked = any(item.group == TOBACCO_GROUP for item in (*patient.chronic, *patient.statuses))
+        page.line("" if has_smoked or band == "child" else " Never smoker.")
 
 
 def review(page: Page) -> None:
     """The review of systems, with what the patient denies."""
     page.heading("ros")
     for trap in page.traps("denied"):
-        page.fill(page.phrase("denied") + " ", dx=page.trap(trap))
+        page.deny(trap)
+        page.writer.add(" ")
     page.line(page.phrase("ros"))
 
 
@@ -162,17 +120,19 @@ def vitals(page: Page) -> None:
     """Pulse, pressure, temperature and the rest."""
     rng = page.rng
     page.heading("vitals", is_inline=True)
+    is_small = page.case.patient.age < SCHOOL_AGE
+    if not is_small:
+        page.writer.add(f"BP {between(rng, 104, 162)}/{between(rng, 58, 94)}, ")
+    pulse = between(rng, 96, 150) if is_small else between(rng, 56, 108)
+    breaths = between(rng, 22, 40) if is_small else between(rng, 12, 22)
     temperature = 97.4 + between(rng, 0, 20) / 10
-    page.writer.add(
-        f"BP {between(rng, 104, 162)}/{between(rng, 58, 94)}, HR {between(rng, 56, 108)}, RR {between(rng, 12, 22)}, "
-        f"T {temperature:.1f} F, SpO2 {between(rng, 92, 100)}% RA.\n"
-    )
+    page.writer.add(f"HR {pulse}, RR {breaths}, T {temperature:.1f} F, SpO2 {between(rng, 92, 100)}% RA.\n")
 
 
 def exam(page: Page) -> None:
     """The physical examination."""
     page.heading("exam")
-    page.fill(page.phrase("exam"))
+    page.fill(page.phrase("exam_child" if page.case.patient.age < ADULT_AGE else "exam"))
     start = between(page.rng, 0, len(page.phrases["exam_more"]) - 1)
     for offset in range(between(page.rng, 2, 4)):
         page.writer.add(" " + page.phrases["exam_more"][(start + offset) % len(page.phrases["exam_more"])])
@@ -210,7 +170,7 @@ def assessment(page: Page, *, name: str = "ap") -> None:
     number = 0
     for finding in page.case.findings:
         condition = finding.condition
-        if condition.role in ("status", "external") and chance(page.rng, 0.7):
+        if condition.role in UNLISTED_ROLES and chance(page.rng, 0.7):
             continue
         number += 1
         plan = pick(page.rng, condition.plans or page.phrases["plans"])
@@ -253,6 +213,10 @@ def loose_ends(page: Page, *, is_complete: bool) -> None:
                 page.line(
                     pick(page.rng, page.phrases["procedure"][performed.procedure.wording]), px=page.procedure(performed)
                 )
-    fillers = list(page.phrases["filler"])
-    while page.writer.num_words < MIN_WORDS and fillers:
+    age_band = "filler_child" if page.case.patient.age < ADULT_AGE else "filler_adult"
+    fillers = [*page.phrases["filler"], *page.phrases[age_band]]
+    num_wanted = between(page.rng, *MIN_WORDS)
+    if page.writer.num_words < num_wanted:
+        page.heading("filler")
+    while page.writer.num_words < num_wanted and fillers:
         page.line(fillers.pop(between(page.rng, 0, len(fillers) - 1)))

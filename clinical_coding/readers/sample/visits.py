@@ -66,6 +66,8 @@ class Visit:
 
 def _decision(rng: Random, level: int) -> str:
     text = pick(rng, _DECISION_TEXTS).format(level=DECISION_MAKING[level])
+    if level == 0:
+        text = text.replace(" complexity", "")
     return text[0].upper() + text[1:]
 
 

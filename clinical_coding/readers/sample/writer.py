@@ -68,11 +68,13 @@ def _capitalised(fragment: Fragment) -> Fragment:
 class NoteWriter:
     """One note in the making."""
 
-    __slots__ = ("_length", "_parts", "spans")
+    __slots__ = ("_length", "_parts", "num_words", "spans")
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._length = 0
+        self.num_words = 0
+        """Words so far, roughly: spaces and line ends are counted."""
         self.spans: list[Span] = []
         """In the order of the text."""
 
@@ -80,6 +82,7 @@ class NoteWriter:
         """Append plain text."""
         self._parts.append(text)
         self._length += len(text)
+        self.num_words += text.count(" ") + text.count("\n")
 
     def write(self, fragment: Fragment) -> None:
         """Append a fragment, with a span for each cited piece."""
@@ -102,11 +105,6 @@ class NoteWriter:
                 value = slots[slot.lower()]
                 fragment = plain(value) if isinstance(value, str) else value
                 self.write(_capitalised(fragment) if slot[0].isupper() else fragment)
-
-    @property
-    def num_words(self) -> int:
-        """Words so far, roughly: parts are counted by their spaces."""
-        return sum(part.count(" ") + part.count("\n") for part in self._parts)
 
     def finish(self, rng: Random) -> str:
         """Put the typos in and give the text; the spans fit it afterwards."""
