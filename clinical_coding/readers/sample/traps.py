@@ -49,8 +49,7 @@ def _can_be(condition: Condition, kind: str) -> bool:
     if condition.role not in _ROLES[kind] or condition.code.startswith(_NOT_NAMED):
         return False
     if kind == "family":
-    : Final = ("S", "T")
-_NOT_FAMILIAL_GROUPS and not condition.side
+        return condition.group not in _NOT_FAMILIAL_GROUPS and not condition.side
     if kind == "historical":
         return not condition.code.startswith(_NOT_HISTORICAL)
     return not condition.side and not condition.code.startswith(_INJURIES)
