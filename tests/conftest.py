@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
@@ -18,9 +19,10 @@ from clinical_coding.artefact import sha256_of_file
 from clinical_coding.bundle import BaseModelName, Bundle, Calibration, Windowing
 from clinical_coding.data_directory import DATA_DIRECTORY_VARIABLE, TRACKING_URI_VARIABLE
 from clinical_coding.readers import read_records
-from governance.versions import resolve_version
-from training.config import TrainConfig
-from training.train import TrainResult, train
+
+if TYPE_CHECKING:
+    from training.config import TrainConfig
+    from training.train import TrainResult
 
 BundleMaker = Callable[[str], Path]
 
@@ -120,8 +122,10 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_config(tiny_encoder: Path) -> TrainConfig:
+def tiny_config(tiny_encoder: Path) -> "TrainConfig":
     """A training of seconds on sample records."""
+    from training.config import TrainConfig
+
     return TrainConfig.model_validate(
         {
             "records": "sample:60",
@@ -155,14 +159,16 @@ class TrainedStore:
     """A data directory in which one tiny version is registered; to be read, not written."""
 
     data_dir: Path
-    result: TrainResult
+    result: "TrainResult"
 
 
 @pytest.fixture(scope="session")
 def trained_store(
-    tiny_config: TrainConfig, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_config: "TrainConfig", empty_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainedStore:
     """Train the tiny configuration once for all tests."""
+    from training.train import train
+
     folder = tmp_path_factory.mktemp("trained")
     data_dir = folder / "data"
     data_dir.mkdir()
@@ -173,4 +179,6 @@ def trained_store(
 @pytest.fixture(scope="session")
 def tiny_bundle(trained_store: TrainedStore) -> Path:
     """The folder of a bundle that suggests codes on sample notes, if not well."""
+    from governance.versions import resolve_version
+
     return resolve_version("candidate", data_dir=trained_store.data_dir).folder
