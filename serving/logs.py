@@ -5,7 +5,7 @@ reduced to the exception's type and the lines of code it passed.
 """
 
 import logging
-import logging.config
+import sys
 import traceback
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 __all__ = ["configure_logs"]
 
+_OURS: Final = "serving"
 _MAX_FRAMES: Final = 8
 
 
@@ -21,7 +22,7 @@ def configure_logs(*, level: str = "INFO") -> None:
     """Send the logs of structlog and of the standard library to standard error, as JSON.
 
     Args:
-        level: The least severe level that is written.
+        level: The least severe level of our own that is written; of libraries it is WARNING.
     """
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -42,11 +43,9 @@ def configure_logs(*, level: str = "INFO") -> None:
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
-    # One line a request is ours; the server's own would repeat the path, which the client wrote.
-    logging.getLogger("uvicorn.access").disabled = True
-    for name in ("httpx", "httpcore", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # What a library says in passing may quote an address or a value, so only its warnings are kept.
+    root.setLevel(logging.WARNING)
+    logging.getLogger(_OURS).setLevel(level)
 
 
 def _reduce_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -56,8 +55,11 @@ def _reduce_exception(_logger: WrappedLogger, _method: str, event: EventDict) ->
         caught = record.exc_info
         # The formatter would otherwise append the whole traceback after our line.
         record.exc_info = record.exc_text = None
-    if isinstance(caught, tuple) and caught[1] is not None:
-        frames = traceback.extract_tb(caught[2])[-_MAX_FRAMES:]
-        event["error"] = caught[0].__name__
+    if caught is True:
+        caught = sys.exc_info()
+    error = caught[1] if isinstance(caught, tuple) else caught
+    if isinstance(error, BaseException):
+        frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
+        event["error"] = type(error).__name__
         event["where"] = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
     return event

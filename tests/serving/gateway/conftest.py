@@ -65,7 +65,13 @@ class ScriptedBackend:
             raise
         if self.error is not None:
             raise self.error
-        return self.codes
+        # Evidence lies on the first note, whatever its name.
+        return tuple(
+            code.model_copy(
+                update={"evidence": tuple(s.model_copy(update={"note_id": notes[0].note_id}) for s in code.evidence)}
+            )
+            for code in self.codes
+        )
 
 
 @pytest.fixture

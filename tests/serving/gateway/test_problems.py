@@ -143,7 +143,7 @@ def test_a_body_that_is_not_json_in_utf8(gateway: TestClient, body: bytes) -> No
 
 
 def test_a_note_in_any_script_is_answered(gateway: TestClient, request_body: dict[str, Any]) -> None:
-    request_body["notes"][0]["text"] = "Hipertensión 高血圧 𝛼 🫀 \u0000 essential hypertension"
+    request_body["notes"][0]["text"] = "Hipertensión 高血圧 𐍈 🫀 \u0000 essential hypertension"
     content = json.dumps(request_body, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8"}
     assert gateway.post(URL, content=content, headers=headers).status_code == 200
@@ -164,8 +164,10 @@ def test_a_body_of_another_type_is_refused(gateway: TestClient, media_type: str)
         max_leaves=4,
     ),
     path=st.sampled_from(
-        ["notes", "notes.0", "encounter", "record_id", "notes.0.note_id", "encounter.flags", "encounter.service_end"]
-        + [CANARY, "encounter.complexity", "patient_id", "notes.0.type"]
+        [
+            *("notes", "notes.0.note_id", "notes.0.type", "encounter", "encounter.flags", "encounter.service_end"),
+            *("encounter.complexity", "record_id", "patient_id", CANARY),
+        ]
     ),
 )
 def test_no_answer_repeats_what_was_sent(gateway: TestClient, path: str, value: Any) -> None:
