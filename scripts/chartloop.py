@@ -41,3 +41,7 @@ def main() -> None:
 
 def _escaped(error: ValueError) -> str:
     return str(error).replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

@@ -156,7 +156,8 @@ def add_lora(encoder: PreTrainedModel, lora: Lora, *, base_name: str) -> PeftMod
     encoder.name_or_path = base_name
     encoder.config._name_or_path = base_name
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="peft")
+        # PEFT asks by a name that transformers 5 deprecates.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         return get_peft_model(encoder, config)
 
 
