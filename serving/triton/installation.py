@@ -67,11 +67,17 @@ class TritonInstallation:
         """Run the stub with no arguments.
 
         Raises:
-            ValueError: It cannot load a library.
+            ValueError: It cannot load a library, or does not end.
         """
-        done = subprocess.run(
-            [self.stub], env=self.environment(), capture_output=True, timeout=_STUB_TIMEOUT_SECONDS, check=False
-        )
+        try:
+            done = subprocess.run(
+                [self.stub], env=self.environment(), capture_output=True, timeout=_STUB_TIMEOUT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError(
+                f"Triton's Python stub {self.stub} did not end within {_STUB_TIMEOUT_SECONDS} s when run alone; "
+                "reinstall nvidia-pytriton"
+            ) from None
         if done.returncode == _LOADER_FAILED:
             reason = done.stderr.decode(errors="replace").strip()
             raise ValueError(f"Triton's Python stub does not start: {reason}; install the library that it names")

@@ -68,7 +68,7 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         most_threads = int(config["parameters"][MAX_NUM_THREADS]["string_value"])
         on_gpu = args["model_instance_kind"] == "GPU"
-        self._scorer = Scorer.load(
+        self._scorer = Scorer(
             Path(args["model_repository"]) / args["model_version"] / BUNDLE_FOLDER,
             device=f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu",
             num_threads=min(most_threads, len(os.sched_getaffinity(0))),

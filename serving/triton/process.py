@@ -39,7 +39,7 @@ class TritonProcess:
         Args:
             command: The server's path and its flags; the shared-memory prefix is added.
             environment: All its variables.
-            folder: An empty working directory: the stub imports from it first.
+            folder: The working directory. The stub imports from it first, so it holds no Python.
             log: The file that gets what server and stubs print.
             owner: Who may run one such server at a time.
         """

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import secrets
 import socket
-import subprocess
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -30,6 +29,10 @@ from serving.triton.process import TritonProcess
 __all__ = ["ServerState", "TritonServer", "TritonStartError"]
 
 _HOST: Final = "127.0.0.1"
+# Relative to the working directory: Triton pastes these paths into a shell command without quotes, and hangs
+# where a real path holds a space.
+_REPOSITORY: Final = "repository"
+_BACKENDS: Final = "backends"
 _POLL_SECONDS: Final = 0.1
 _PROCESS_CHECK_SECONDS: Final = 0.25
 _CANARY_INTERVAL_SECONDS: Final = 2.0
@@ -93,8 +96,8 @@ class TritonServer:
         bundle = repository / MODEL_NAME / str(number) / BUNDLE_FOLDER
         if not (bundle / BUNDLE_FILE).is_file():
             raise ValueError(f"version {number} is not in the model repository {repository}; publish it there first")
-        run_folder = data_dir.absolute() / "triton"
-        self.log_path = run_folder / "server.log"
+        folder = data_dir.absolute() / "triton"
+        self.log_path = folder / "server.log"
         self.backend = TritonBackend(
             f"{_HOST}:{grpc_port}",
             version=number,
@@ -102,7 +105,7 @@ class TritonServer:
             bundle_sha256=sha256_of_file(bundle / BUNDLE_FILE),
         )
         self._repository = repository.absolute()
-        self._run_folder = run_folder
+        self._run_folder = folder / "run"
         self._ports = {"gRPC": grpc_port, "metrics": metrics_port}
         self._start_timeout_seconds = start_timeout_seconds
         self._state = ServerState.DOWN
@@ -132,6 +135,7 @@ class TritonServer:
             ValueError: Triton is not installed or cannot run here, or a port is in use.
             TritonStartError: It ended, or did not answer in time; the message names the log.
         """
+        assert self._process is None, "a server is started once, then stopped or supervised"
         self._state = ServerState.STARTING
         try:
             await self._start()
@@ -170,15 +174,15 @@ class TritonServer:
         self._check_ports()
         installation = find_triton()
         await asyncio.to_thread(installation.check_stub)
-        installation.link_backend(self._run_folder / "backends")
-        # The stub imports from its working directory first, so this one stays empty.
-        working_folder = self._run_folder / "empty"
-        working_folder.mkdir(exist_ok=True)
+        installation.link_backend(self._run_folder / _BACKENDS)
+        repository = self._run_folder / _REPOSITORY
+        repository.unlink(missing_ok=True)
+        repository.symlink_to(self._repository)
         server_id = secrets.token_hex(8)
         self._process = TritonProcess(
             self._command(installation, server_id=server_id),
             environment=installation.environment(),
-            folder=working_folder,
+            folder=self._run_folder,
             log=self.log_path,
             owner=hashlib.sha256(str(self._run_folder).encode()).hexdigest()[:8],
         )
@@ -194,8 +198,8 @@ class TritonServer:
         return [
             str(installation.server),
             f"--id={server_id}",
-            f"--model-repository={self._repository}",
-            f"--backend-directory={self._run_folder / 'backends'}",
+            f"--model-repository={_REPOSITORY}",
+            f"--backend-directory={_BACKENDS}",
             "--disable-auto-complete-config",
             "--model-control-mode=explicit",
             f"--load-model={MODEL_NAME}",
@@ -281,7 +285,7 @@ class TritonServer:
             delay_seconds = min(2 * delay_seconds, _MAX_RESTART_DELAY_SECONDS)
             try:
                 await self.start()
-            except (BackendError, ValueError, OSError, subprocess.SubprocessError) as error:
+            except (BackendError, ValueError, OSError) as error:
                 _log.error("triton_restart_failed", reason=str(error), next_try_seconds=delay_seconds)
             else:
                 self._num_restarts += 1

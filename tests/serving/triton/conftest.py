@@ -1,7 +1,5 @@
 import asyncio
-import hashlib
 import importlib.util
-import json
 import py_compile
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,31 +15,37 @@ from serving.triton.config import DynamicBatching, clinical_coder_config
 from serving.triton.repository import render_repository
 from serving.triton.server import TritonServer
 
-# Version 1 is the product; version 2 is the same model with faults that a sound bundle cannot be made to show.
+# Version 1 is the product. Version 2 has the product's model around a scorer with faults that a sound bundle
+# cannot be made to show, and without the seconds that torch takes to load.
 FAULTY_MODEL = """
+import sys
 import time
+import types
 
-from serving.triton.model import TritonPythonModel as SoundModel
+from clinical_coding.bundle import read_bundle, read_labels
+from clinical_coding.predictions import PredictedCode
 
 
 class FaultyScorer:
-    def __init__(self, scorer):
-        self.labels, self.bundle_sha256, self.sound = scorer.labels, scorer.bundle_sha256, scorer
+    def __init__(self, folder, *, device, num_threads):
+        self.labels = read_labels(folder)
+        self.bundle_sha256 = read_bundle(folder)[1]
 
     def score(self, documents):
-        text = " ".join(note.text for notes in documents for note in notes)
-        if "slow" in text:
+        texts = [notes[0].text for notes in documents]
+        if any("slow" in text for text in texts):
             time.sleep(1.5)
-        if "breaks" in text:
-            raise RuntimeError(text)
-        scored = self.sound.score(documents)
-        return [() if "codeless" in notes[0].text else codes for notes, codes in zip(documents, scored)]
+        if any("breaks" in text for text in texts):
+            raise RuntimeError(" ".join(texts))
+        label = self.labels[0]
+        code = PredictedCode(system=label.system, code=label.code, confidence=0.25, suggested=False)
+        return [() if "codeless" in text else (code,) for text in texts]
 
 
-class TritonPythonModel(SoundModel):
-    def initialize(self, args):
-        super().initialize(args)
-        self._scorer = FaultyScorer(self._scorer)
+sys.modules["training.model"] = types.ModuleType("training.model")
+sys.modules["training.model"].Scorer = FaultyScorer
+
+from serving.triton.model import TritonPythonModel
 """
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -86,41 +90,12 @@ def free_ports(num_ports: int) -> list[int]:
             one.close()
 
 
-@pytest.fixture
-def make_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """Make a bundle that has labels and no weights: whole for whoever publishes it."""
-
-    def make(name: str = "bundle", *, description: str = "Chest pain") -> Path:
-        folder = tmp_path / name
-        (folder / "tokenizer").mkdir(parents=True)
-        label = {"system": "icd10cm", "release": "2026-04", "code": "R07.9", "description": description}
-        (folder / "labels.json").write_text(json.dumps([label]))
-        (folder / "tokenizer" / "tokenizer.json").write_text("{}")
-        files = ["labels.json", "tokenizer/tokenizer.json"]
-        index = {
-            "schema_version": 1,
-            "base_model": {"name": "tiny", "revision": "1", "sha256": "0" * 64},
-            "label_space_sha256": "0" * 64,
-            "releases": {"icd10cm": ["2026-04"]},
-            "windowing": {"max_window_tokens": 64, "max_windows": 4},
-            "calibration": {"logit_weight": 1.0, "lexical_weight": 0.0, "offset": 0.0},
-            "threshold": 0.5,
-            "manifest_sha256": "0" * 64,
-            "code_commit": None,
-            "reference": {},
-            "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files},
-        }
-        (folder / "bundle.json").write_text(json.dumps(index))
-        return folder
-
-    return make
-
-
 @pytest.fixture(scope="session")
 def running(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Iterator[Running]:
     if importlib.util.find_spec("pytriton") is None:
         pytest.skip("nvidia-pytriton is not installed; install chartloop[triton]")
-    folder = tmp_path_factory.mktemp("triton")
+    # A path that a command line and a shell would have to quote.
+    folder = tmp_path_factory.mktemp("triton") / "données #1 of 2"
     repository = folder / "model_repository"
     config = clinical_coder_config(
         versions=(1, 2), device="cpu", max_num_threads=1, dynamic_batching=DynamicBatching(max_queue_size=24)

@@ -9,7 +9,7 @@ from clinical_coding.bundle import read_bundle
 from serving.triton.config import ModelConfig, clinical_coder_config
 from serving.triton.repository import render_repository
 
-MakeBundle = Callable[..., Path]
+MakeBundle = Callable[[str], Path]
 CONFIG: ModelConfig = clinical_coder_config(versions=(7,), device="cpu")
 
 
@@ -21,7 +21,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_published_version_is_whole(make_bundle: MakeBundle, tmp_path: Path) -> None:
-    bundle = make_bundle()
+    bundle = make_bundle("first")
     _, bundle_sha256 = read_bundle(bundle)
 
     version = render_repository(tmp_path / "repository", bundle=bundle, number=7, config=CONFIG)
@@ -34,7 +34,7 @@ def test_a_published_version_is_whole(make_bundle: MakeBundle, tmp_path: Path) -
 
 
 def test_publishing_again_touches_nothing(make_bundle: MakeBundle, tmp_path: Path) -> None:
-    bundle = make_bundle()
+    bundle = make_bundle("first")
     render_repository(tmp_path / "repository", bundle=bundle, number=7, config=CONFIG)
     before = snapshot(tmp_path / "repository" / "clinical-coder" / "7")
     before_config = snapshot(tmp_path / "repository")["clinical-coder/config.pbtxt"]
@@ -46,10 +46,10 @@ def test_publishing_again_touches_nothing(make_bundle: MakeBundle, tmp_path: Pat
 
 
 def test_files_are_linked_and_the_entry_is_compiled_for_any_time(make_bundle: MakeBundle, tmp_path: Path) -> None:
-    bundle = make_bundle()
+    bundle = make_bundle("first")
     version = render_repository(tmp_path / "repository", bundle=bundle, number=7, config=CONFIG)
 
-    assert (version / "bundle" / "labels.json").samefile(bundle / "labels.json")
+    assert (version / "bundle" / "model.safetensors").samefile(bundle / "model.safetensors")
     compiled = Path(importlib.util.cache_from_source(str(version / "model.py")))
     # PEP 552: flag 1 says that a hash stands in the place of the source's time, flag 0 that it goes unchecked.
     assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 0b01
@@ -57,11 +57,11 @@ def test_files_are_linked_and_the_entry_is_compiled_for_any_time(make_bundle: Ma
 
 def test_a_new_version_leaves_the_old_one_alone(make_bundle: MakeBundle, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
-    old = render_repository(repository, bundle=make_bundle(), number=7, config=CONFIG)
+    old = render_repository(repository, bundle=make_bundle("first"), number=7, config=CONFIG)
     before = snapshot(old)
 
     both = clinical_coder_config(versions=(7, 8), device="cpu")
-    new = render_repository(repository, bundle=make_bundle("next", description="Angina"), number=8, config=both)
+    new = render_repository(repository, bundle=make_bundle("next"), number=8, config=both)
 
     assert snapshot(old) == before
     assert read_bundle(new / "bundle")[1] != read_bundle(old / "bundle")[1]
@@ -70,26 +70,26 @@ def test_a_new_version_leaves_the_old_one_alone(make_bundle: MakeBundle, tmp_pat
 
 def test_another_bundle_and_a_damaged_one_are_replaced(make_bundle: MakeBundle, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
-    first, second = make_bundle("first"), make_bundle("second", description="Angina")
+    first, second = make_bundle("first"), make_bundle("second")
     version = render_repository(repository, bundle=first, number=7, config=CONFIG)
     render_repository(repository, bundle=second, number=7, config=CONFIG)
     assert read_bundle(version / "bundle")[1] == read_bundle(second)[1]
 
-    (version / "bundle" / "labels.json").unlink()
+    (version / "bundle" / "model.safetensors").unlink()
     render_repository(repository, bundle=second, number=7, config=CONFIG)
     assert read_bundle(version / "bundle")[1] == read_bundle(second)[1]
     assert sorted(path.name for path in version.parent.iterdir()) == ["7", "config.pbtxt"]
 
 
 def test_a_changed_bundle_is_not_published(make_bundle: MakeBundle, tmp_path: Path) -> None:
-    bundle = make_bundle()
-    (bundle / "tokenizer" / "tokenizer.json").write_text("{ }")
+    bundle = make_bundle("first")
+    (bundle / "tokenizer" / "vocabulary.txt").write_text("changed")
 
-    with pytest.raises(ValueError, match=r"tokenizer/tokenizer\.json does not have the SHA-256"):
+    with pytest.raises(ValueError, match=r"tokenizer/vocabulary\.txt does not have the SHA-256"):
         render_repository(tmp_path / "repository", bundle=bundle, number=7, config=CONFIG)
     assert not (tmp_path / "repository").exists()
 
 
 def test_a_number_that_is_not_served_is_refused(make_bundle: MakeBundle, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"number 8 must be one of the served versions \(7,\)"):
-        render_repository(tmp_path / "repository", bundle=make_bundle(), number=8, config=CONFIG)
+        render_repository(tmp_path / "repository", bundle=make_bundle("first"), number=8, config=CONFIG)

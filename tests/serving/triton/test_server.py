@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from clinical_coding.predictions import PredictedCode
+from clinical_coding.readers import read_records
 from clinical_coding.records import Note
 from serving.backends import (
     BackendUnavailableError,
@@ -19,7 +21,11 @@ from serving.backends import (
     QueueFullError,
 )
 from serving.triton.client import TritonBackend
+from serving.triton.config import clinical_coder_config
+from serving.triton.process import TritonProcess
 from serving.triton.server import ServerState, TritonServer, TritonStartError
+
+Expected = tuple[tuple[Note, ...], tuple[PredictedCode, ...]]
 
 SECRET = "Wilhelmina Quartermaine"
 DOCUMENTS = [
@@ -34,15 +40,30 @@ def assert_equal_codes(served: tuple[PredictedCode, ...], expected: tuple[Predic
     assert [(one.key, one.suggested, one.evidence) for one in served] == [
         (one.key, one.suggested, one.evidence) for one in expected
     ]
-    # Confidences travel as 32-bit floats, and a batch is summed in another order than a single document.
+    # Confidences travel as 32-bit floats.
     assert [one.confidence for one in served] == pytest.approx([one.confidence for one in expected], abs=1e-5)
 
 
+def assert_equal_in_a_batch(served: tuple[PredictedCode, ...], expected: tuple[PredictedCode, ...]) -> None:
+    """As above, but a batch is summed in another order, so codes of the same confidence may swap ranks."""
+    by_key, expected_by_key = ({one.key: one for one in codes} for codes in (served, expected))
+    least = expected[-1].confidence if expected else 0.0
+    for key in by_key.keys() | expected_by_key.keys():
+        one, other = by_key.get(key), expected_by_key.get(key)
+        assert (one.confidence if one else least) == pytest.approx(other.confidence if other else least, abs=1e-5)
+    assert {one.key: one.evidence for one in served if one.suggested} == {
+        one.key: one.evidence for one in expected if one.suggested
+    }
+
+
 @pytest.fixture(scope="module")
-def expected(tiny_bundle: Path) -> list[tuple[PredictedCode, ...]]:
+def expected(tiny_bundle: Path) -> list[Expected]:
+    """Documents with their codes, scored in this process; the sample's are those that the bundle knows codes for."""
     from training.model import Scorer
 
-    return Scorer.load(tiny_bundle, num_threads=1).score(DOCUMENTS)
+    sample = [record.notes for record in read_records("sample:4?seed=5")]
+    scorer = Scorer(tiny_bundle, num_threads=1)
+    return [(notes, scorer.score([notes])[0]) for notes in [*DOCUMENTS, *sample]]
 
 
 async def infer_raw(client: Any, payload: bytes, *, copies: int = 1) -> Any:
@@ -51,20 +72,18 @@ async def infer_raw(client: Any, payload: bytes, *, copies: int = 1) -> Any:
     return await client.infer("clinical-coder", [tensor], model_version="1", client_timeout=10)
 
 
-def test_served_codes_equal_in_process_codes(running: Any, run: Any, expected: list[tuple[PredictedCode, ...]]) -> None:
-    for notes, codes in zip(DOCUMENTS, expected, strict=True):
+def test_served_codes_equal_in_process_codes(running: Any, run: Any, expected: list[Expected]) -> None:
+    for notes, codes in expected:
         assert_equal_codes(run(running.sound.score(notes, timeout_seconds=10)), codes)
-    assert any(code.evidence for codes in expected for code in codes)
+    assert any(code.evidence for _, codes in expected for code in codes)
 
 
-def test_sixteen_clients_get_their_own_answers(
-    running: Any, run: Any, expected: list[tuple[PredictedCode, ...]]
-) -> None:
+def test_sixteen_clients_get_their_own_answers(running: Any, run: Any, expected: list[Expected]) -> None:
     async def ask(client: int) -> None:
         for turn in range(3):
-            which = (client + turn) % len(DOCUMENTS)
-            served = await running.sound.score(DOCUMENTS[which], timeout_seconds=20)
-            assert_equal_codes(served, expected[which])
+            notes, codes = expected[(client + turn) % len(expected)]
+            served = await running.sound.score(notes, timeout_seconds=20)
+            assert_equal_in_a_batch(served, codes)
 
     async def ask_all() -> None:
         await asyncio.gather(*(ask(client) for client in range(16)))
@@ -107,9 +126,7 @@ def test_two_documents_in_one_request_are_refused(running: Any, run: Any) -> Non
     run(ask())
 
 
-def test_good_requests_survive_bad_neighbours(
-    running: Any, run: Any, expected: list[tuple[PredictedCode, ...]]
-) -> None:
+def test_good_requests_survive_bad_neighbours(running: Any, run: Any) -> None:
     breaking = (Note(note_id="n1", text=f"{SECRET} breaks the scorer."),)
 
     async def ask() -> list[Any]:
@@ -118,8 +135,7 @@ def test_good_requests_survive_bad_neighbours(
         return await asyncio.gather(*asked, return_exceptions=True)
 
     first, broken, second, broken_too = run(ask())
-    assert_equal_codes(first, expected[0])
-    assert_equal_codes(second, expected[1])
+    assert [len(first), first[0].confidence] == [len(second), second[0].confidence] == [1, 0.25]
     for error in (broken, broken_too):
         assert isinstance(error, BackendUnavailableError)
         assert SECRET not in str(error)
@@ -149,8 +165,8 @@ def test_a_full_queue_says_when_to_come_back(running: Any, run: Any) -> None:
     served = [answer for answer in answers if isinstance(answer, tuple)]
     assert refused[0].retry_after_seconds > 0
     assert len(refused) + len(served) == 60
-    # The queue holds 24, and one batch of up to 16 more may have left it.
-    assert 24 <= len(served) <= 41
+    # The queue holds 24, of which an abandoned request may take one; a batch of up to 16 more may have left it.
+    assert 23 <= len(served) <= 40
 
 
 def test_another_bundle_under_the_same_number_is_noticed(running: Any, run: Any) -> None:
@@ -185,32 +201,47 @@ def test_loading_and_scoring_change_no_file_of_the_version(running: Any, tiny_bu
     assert compiled.startswith("__pycache__/model.")
 
 
+async def noticed_and_back_after(server: TritonServer, harm: Callable[[TritonProcess], None]) -> float:
+    """Harm a part under supervision; how many seconds until it was noticed, once the server is back."""
+    supervisor = asyncio.ensure_future(server.supervise())
+    await asyncio.sleep(0.1)
+    assert server.process is not None
+    clock = asyncio.get_running_loop().time
+    harmed = clock()
+    harm(server.process)
+    async with asyncio.timeout(60):
+        while server.state is ServerState.READY:
+            await asyncio.sleep(0.01)
+        noticed = clock() - harmed
+        while server.state is not ServerState.READY:
+            await asyncio.sleep(0.05)
+    await server.backend.check(timeout_seconds=10)
+    supervisor.cancel()
+    await asyncio.wait([supervisor])
+    return noticed
+
+
 @pytest.mark.parametrize("victim", ["stub", "server"])
 def test_a_killed_part_is_noticed_and_brought_back(running: Any, run: Any, victim: str) -> None:
-    server: TritonServer = running.server
-    restarts = server.num_restarts
+    restarts = running.server.num_restarts
 
-    async def kill_and_wait() -> float:
-        supervisor = asyncio.ensure_future(server.supervise())
-        await asyncio.sleep(0.1)
-        assert server.process is not None
-        pid = server.process.pid if victim == "server" else server.process.stub_pids()[0]
-        clock = asyncio.get_running_loop().time
-        killed = clock()
-        os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(60):
-            while server.state is ServerState.READY:
-                await asyncio.sleep(0.01)
-            noticed = clock() - killed
-            while server.state is not ServerState.READY:
-                await asyncio.sleep(0.05)
-        await running.sound.check(timeout_seconds=10)
-        supervisor.cancel()
-        await asyncio.wait([supervisor])
-        return noticed
+    def kill(process: TritonProcess) -> None:
+        os.kill(process.pid if victim == "server" else process.stub_pids()[0], signal.SIGKILL)
 
-    assert run(kill_and_wait()) < 2
-    assert server.num_restarts == restarts + 1
+    assert run(noticed_and_back_after(running.server, kill)) < 2
+    assert running.server.num_restarts == restarts + 1
+
+
+def test_a_hung_stub_is_replaced(running: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.triton.server._CANARY_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("serving.triton.server._CANARY_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("serving.triton.server._HUNG_AFTER_SECONDS", 1.0)
+
+    def freeze(process: TritonProcess) -> None:
+        for pid in process.stub_pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    assert 1 < run(noticed_and_back_after(running.server, freeze)) < 10
 
 
 def test_the_log_is_private_and_holds_no_note(running: Any, run: Any) -> None:
@@ -252,6 +283,23 @@ def test_a_start_that_takes_too_long_names_the_log(
         run(server.start())
     assert server.state is ServerState.DOWN
     assert server.process is None
+
+
+def test_a_model_that_does_not_load_names_the_log(run: Any, tmp_path: Path, two_free_ports: list[int]) -> None:
+    config = clinical_coder_config(versions=(1,), device="cpu")
+    bundle = tmp_path / "repository" / "clinical-coder" / "1" / "bundle"
+    bundle.mkdir(parents=True)
+    (bundle / "bundle.json").write_text("{}")
+    (bundle / "labels.json").write_text("[]")
+    (bundle.parent / "model.py").write_text("raise ValueError('numpy 2.4 must be below 2')\n")
+    (bundle.parent.parent / "config.pbtxt").write_text(config.render())
+    grpc_port, metrics_port = two_free_ports
+    server = TritonServer(
+        tmp_path / "repository", number=1, data_dir=tmp_path, grpc_port=grpc_port, metrics_port=metrics_port
+    )
+    with pytest.raises(TritonStartError, match=rf"ended with code 1 before it could answer; see {server.log_path}"):
+        run(server.start())
+    assert "numpy 2.4 must be below 2" in server.log_path.read_text()
 
 
 def test_a_version_that_is_not_published_is_refused(running: Any, tmp_path: Path) -> None:
