@@ -192,11 +192,11 @@ def _write_columns(axes: Axes, shown: Sequence[Metrics]) -> None:
     """Write score and support beside the bars, where the line of the whole cannot cross them."""
     columns: dict[str, list[str]] = {
         "micro-F1": [f"{metrics.micro_f1:.3f}" for metrics in shown],
-        "gold codes": [f"{metrics.num_codes:,}" for metrics in shown],
+        "codes": [f"{metrics.num_codes:,}" for metrics in shown],
         "records": [f"{metrics.num_records:,}" for metrics in shown],
     }
     axes.set_axis_off()
-    for place, (heading, cells) in zip((0.28, 0.66, 0.98), columns.items(), strict=True):
+    for place, (heading, cells) in zip((0.32, 0.66, 1.0), columns.items(), strict=True):
         axes.text(place, 1.0, heading, transform=axes.transAxes, ha="right", va="bottom", color=GREY, fontsize=9)
         for row, cell in enumerate(cells):
             axes.text(place, row, cell, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=9)
