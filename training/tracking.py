@@ -140,16 +140,6 @@ class TrackedRun:
         self._pending = []
         self._flushed_at = time.monotonic()
 
-    def curves(self, *names: str) -> dict[str, list[tuple[int, float]]]:
-        """Read curves back whole, with the points from before a resumption; unknown ones are left out.
-
-        Returns:
-            Points of step and value, by curve name.
-        """
-        self.flush()
-        histories = {name: self._client.get_metric_history(self.run_id, name) for name in names}
-        return {name: sorted((p.step, p.value) for p in points) for name, points in histories.items() if points}
-
     def log_evaluation(self, evaluation: Evaluation) -> None:
         """Write every metric, on the whole and by slice with its support, and all of it as evaluation.json."""
         named = {metric_name(*name.split("/")): value for name, value in evaluation.as_flat().items()}
