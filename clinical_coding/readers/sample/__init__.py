@@ -51,8 +51,7 @@ def _records_of_patient(seed: int, patient_number: int, *, first: int) -> Iterat
     rng = Random(f"chartloop-sample:{seed}:{patient_number}")
     patient = make_patient(rng, catalogue, patient_id=f"sample-{seed}-p{patient_number:06d}")
     seen: frozenset[str] = frozenset()
-    moments = sorted(rng.random() for _ in range(patient.num_encounters))
-    for offset, moment in enumerate(moments):
-        case = make_case(rng, patient, moment=moment, seen=seen)
+    for rank in range(patient.num_encounters):
+        case = make_case(rng, patient, rank=rank, seen=seen)
         seen |= {case.specialty.name}
-        yield assemble(rng, case, catalogue.phrases, record_id=f"sample-{seed}-{first + offset:07d}")
+        yield assemble(rng, case, catalogue.phrases, record_id=f"sample-{seed}-{first + rank:07d}")

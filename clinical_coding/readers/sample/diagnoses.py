@@ -58,8 +58,8 @@ def choose_principal(
 
 
 def _related(rng: Random, patient: Patient, codes: tuple[str, ...], catalogue: Catalogue) -> Condition:
-    """Choose among related codes the one that the patient has, else any that suits."""
-    options = [catalogue.conditions[code] for code in codes]
+    """Choose among related codes the one that the patient has, else one that suits."""
+    options = [item for item in map(catalogue.conditions.__getitem__, codes) if item.suits(patient.age, patient.sex)]
     known = [item for item in patient.chronic if item in options]
     return known[0] if known else pick(rng, options)
 

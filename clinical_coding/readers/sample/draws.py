@@ -38,8 +38,7 @@ def pick_weighted(rng: Random, items: Sequence[T], *, cumulative: Sequence[float
 
 @cache
 def _long_tail(size: int) -> tuple[float, ...]:
-    # The offset flattens the head, so that the first of twenty is drawn one time in six, not in four.
-    return tuple(accumulate(1 / (rank + 3) for rank in range(size)))
+    return tuple(accumulate(1 / (rank + 1) for rank in range(size)))
 
 
 def pick_early(rng: Random, items: Sequence[T]) -> T:

@@ -17,6 +17,8 @@ __all__ = ["Case", "Performed", "make_case"]
 
 SERVICE_PERIOD: Final = (date(2026, 4, 1), date(2026, 9, 30))
 """The months in which the release 2026-04 of ICD-10-CM is in force."""
+STAY_DAYS: Final = (2, 8)
+"""The shortest and the longest hospital stay."""
 OTHER_SPECIALTIES: Final = ("emergency-medicine", "family-medicine")
 MAX_PROCEDURES: Final = 3
 UNGROUPED_DRG: Final = "948"
@@ -101,11 +103,12 @@ def _performed(
     return tuple(chosen[:MAX_PROCEDURES])
 
 
-def _dates(rng: Random, setting: Setting, moment: float) -> tuple[date, date]:
-    """Place an encounter in the service period; ``moment`` is the share of the period that has passed."""
+def _dates(rng: Random, setting: Setting, rank: int, num_encounters: int) -> tuple[date, date]:
+    """Place an encounter in its share of the service period, so that a patient is never in two places at once."""
     first, last = SERVICE_PERIOD
-    num_days = between(rng, 2, 8) if setting is Setting.INPATIENT else 0
-    start = first + timedelta(days=int(moment * ((last - first).days - num_days)))
+    num_days = between(rng, *STAY_DAYS) if setting is Setting.INPATIENT else 0
+    share = ((last - first).days + 1) // num_encounters
+    start = first + timedelta(days=rank * share + between(rng, 0, share - num_days - 1))
     return start, start + timedelta(days=num_days)
 
 
@@ -116,13 +119,13 @@ def _drg(numbers: tuple[str, ...], complexity: Complexity) -> str:
     return numbers[{Complexity.HIGH: 0, Complexity.MODERATE: len(numbers) // 2, Complexity.LOW: -1}[complexity]]
 
 
-def make_case(rng: Random, patient: Patient, *, moment: float, seen: frozenset[str]) -> Case:
+def make_case(rng: Random, patient: Patient, *, rank: int, seen: frozenset[str]) -> Case:
     """Draw one encounter of a patient.
 
     Args:
         rng: The patient's own generator.
         patient: Who comes.
-        moment: Share of the service period that has passed, 0 to 1.
+        rank: How many encounters the patient has had before.
         seen: Names of the specialties that know the patient already.
     """
     catalogue = load_catalogue()
@@ -136,7 +139,7 @@ def make_case(rng: Random, patient: Patient, *, moment: float, seen: frozenset[s
     principal = choose_principal(rng, patient, candidates, operation)
     findings = draw_findings(rng, patient, principal, candidates=candidates, setting=setting, complexity=complexity)
     conditions = [finding.condition for finding in findings]
-    start, end = _dates(rng, setting, moment)
+    start, end = _dates(rng, setting, rank, patient.num_encounters)
     return Case(
         patient=patient,
         specialty=specialty,
