@@ -24,7 +24,7 @@ from serving.fallback.messages import FRAME_HEADER, Answer, Cancel, Failure, Rea
 __all__ = ["FallbackBackend", "FallbackSettings", "FallbackState"]
 
 FallbackState = Literal["cold", "loading", "warm", "stopped"]
-# The loaded worker answers or is dead; a second is ample for the kernel to end it.
+# A worker that is asked to end does so at once, unless it is stopped.
 _END_TIMEOUT_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
 
@@ -130,6 +130,7 @@ class FallbackBackend:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._supervisor
         self._supervisor = None
+        await self._end_process()
 
     async def score(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
         """Score the notes; see ``serving.backends.Backend``. A cold worker is loaded within the deadline."""
@@ -212,7 +213,9 @@ class FallbackBackend:
             self._warm.clear()
             self._fault = self._fault or "it died"
             self._fail_pending(BackendUnavailableError(f"the fallback worker cannot answer: {self._fault}"))
-            await self._end_process(ours)
+            writer, self._writer = self._writer, None
+            writer.close() if writer is not None else ours.close()
+            await self._end_process()
         return was_warm
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
@@ -264,17 +267,18 @@ class FallbackBackend:
             if not answer.done():
                 answer.set_exception(error)
 
-    async def _end_process(self, ours: socket.socket) -> None:
-        # The worker ends itself when the socket closes.
-        writer, self._writer = self._writer, None
-        writer.close() if writer is not None else ours.close()
-        process, self._process = self._process, None
-        if process is not None:
-            try:
-                await asyncio.wait_for(asyncio.shield(process.wait()), _END_TIMEOUT_SECONDS)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+    async def _end_process(self) -> None:
+        """End the worker, which has nothing to save. Safe to call again after it was cancelled half-way."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), _END_TIMEOUT_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        self._process = None
 
 
 async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[Ready | Answer | Failure]:

@@ -1,0 +1,232 @@
+"""``serve`` as a process of its own: started, asked, refused, hurt and ended."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from clinical_coding.bundle import read_bundle
+from clinical_coding.suggestions import SuggestionRequest, VersionName
+from serving.client import Client, GatewayUnreachableError, RequestRefusedError
+from serving.gateway.routing import RoutingSettings
+from serving.serve import LOCAL_KEY_FILE, serve
+from serving.settings import ServingSettings
+
+CANARY = "Zebedee-Quartermain-19310412"
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from clinical_coding.suggestions import VersionName
+from serving.gateway.routing import RoutingSettings
+from serving.serve import serve
+from serving.settings import ServingSettings
+given = json.loads(sys.argv[1])
+serve(Path(given.pop("bundle")), version=VersionName(**given.pop("version")), data_dir=Path(given.pop("data_dir")),
+      settings=ServingSettings.model_validate(given.pop("settings")), routing=RoutingSettings(), **given)
+"""
+REQUEST = SuggestionRequest.model_validate(
+    {
+        "record_id": "r1",
+        "encounter": {"setting": "outpatient", "specialty": "cardiology"},
+        "notes": [{"note_id": "n1", "text": f"{CANARY}: essential hypertension and type 2 diabetes mellitus."}],
+    }
+)
+
+
+@dataclass
+class Serving:
+    """A running ``serve``."""
+
+    process: subprocess.Popen[str]
+    ready: str
+    url: str
+    data_dir: Path
+    log_path: Path
+
+    @property
+    def key(self) -> str:
+        return (self.data_dir / "keys" / LOCAL_KEY_FILE).read_text().strip()
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Signal it; give its exit code and what else it printed."""
+        self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=40)
+        return self.process.returncode, rest
+
+
+def version_of(bundle: Path) -> VersionName:
+    return VersionName(name="clinical-coder", number=3, alias="candidate", bundle_sha256=read_bundle(bundle)[1])
+
+
+def free_ports(num_ports: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(num_ports)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, listing.read_text().split()):
+            found |= {child} | descendants(child)
+    return found
+
+
+def launch(bundle: Path, data_dir: Path, log_path: Path, **given: Any) -> subprocess.Popen[str]:
+    given = {"port": 0, "backend": "local", "settings": {"fallback": {"num_threads": 1}}} | given
+    given |= {"bundle": str(bundle), "data_dir": str(data_dir), "version": version_of(bundle).model_dump()}
+    with log_path.open("w") as log:
+        command = [sys.executable, "-c", PROGRAM, json.dumps(given)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=log_path.parent)
+
+
+@pytest.fixture
+def start(tiny_bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start_(**given: Any) -> Serving:
+        log_path = tmp_path / f"log-{len(started)}.jsonl"
+        process = launch(tiny_bundle, tmp_path / "data", log_path, **given)
+        started.append(process)
+        assert process.stdout is not None
+        watchdog = threading.Timer(90, process.kill)
+        watchdog.start()
+        ready = process.stdout.readline().rstrip("\n")
+        watchdog.cancel()
+        match = re.match(r"ready: (http://127\.0\.0\.1:\d+) ", ready)
+        assert match, log_path.read_text()
+        return Serving(process, ready, match[1], tmp_path / "data", log_path)
+
+    yield start_
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def serve_here(tiny_bundle: Path, tmp_path: Path) -> Callable[..., None]:
+    def serve_here_(**given: Any) -> None:
+        given = {"data_dir": tmp_path / "data", "backend": "local"} | given
+        serve(
+            tiny_bundle, version=version_of(tiny_bundle), settings=ServingSettings(), routing=RoutingSettings(), **given
+        )
+
+    return serve_here_
+
+
+def test_served_locally_killed_and_served_again(start: Callable[..., Serving], serve_here: Any) -> None:
+    serving = start()
+    assert serving.ready == f"ready: {serving.url} (version 3, candidate; local worker)"
+    key_path = serving.data_dir / "keys" / LOCAL_KEY_FILE
+    assert stat.S_IMODE(key_path.stat().st_mode) == 0o600
+    with Client(serving.url, serving.key) as client:
+        assert client.ready()
+        suggestion = client.suggest(REQUEST)
+        assert (suggestion.version.number, suggestion.degraded) == (3, False)
+        with pytest.raises(
+            RequestRefusedError, match=r"too large \(413\): the notes hold .* at most 100,000"
+        ) as caught:
+            client.suggest(REQUEST.model_copy(update={"notes": (_note("x" * 200_000),)}))
+        assert (caught.value.status, caught.value.retry_after_seconds) == (413, None)
+    with Client(serving.url, "cl_wrong") as client, pytest.raises(RequestRefusedError, match="unknown or revoked"):
+        client.suggest(REQUEST)
+    with pytest.raises(ValueError, match=rf"is being served by process {serving.process.pid}; stop that one"):
+        serve_here(port=0)
+    children = descendants(serving.process.pid)
+    assert children
+    serving.end(signal.SIGKILL)
+    wait_for_end(children)
+    with Client(serving.url, "k") as client, pytest.raises(GatewayUnreachableError, match="start one with"):
+        client.ready()
+    again = start()
+    assert again.key == serving.key
+    children = descendants(again.process.pid)
+    assert again.end(signal.SIGINT) == (0, "")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+    log = serving.log_path.read_text()
+    assert CANARY not in log and "hypertension" not in log
+    assert {"request"} <= {json.loads(line)["event"] for line in log.splitlines()}
+
+
+def _note(text: str) -> Any:
+    return REQUEST.notes[0].model_copy(update={"text": text})
+
+
+def wait_for_end(pids: set[int]) -> None:
+    give_up_at = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < give_up_at:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_signal_while_starting_ends_it_cleanly(tiny_bundle: Path, tmp_path: Path) -> None:
+    process = launch(tiny_bundle, tmp_path / "data", tmp_path / "log")
+    give_up_at = time.monotonic() + 30
+    while not (children := descendants(process.pid)) and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=30)
+    assert (process.returncode, printed) == (0, "")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_a_port_in_use_is_named_before_anything_starts(serve_here: Any, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        message = rf"port {port}, for the gateway, .* \(Address already in use\); stop what holds it"
+        with pytest.raises(ValueError, match=message):
+            serve_here(port=port)
+    assert not (tmp_path / "data" / "chartloop.db").exists()
+
+
+@pytest.mark.parametrize("port", [-1, 70_000])
+def test_a_port_that_is_none_is_named(serve_here: Any, port: int) -> None:
+    with pytest.raises(ValueError, match=rf"port {port}, for the gateway"):
+        serve_here(port=port)
+
+
+def test_triton_killed_is_answered_by_the_fallback_and_comes_back(start: Callable[..., Serving]) -> None:
+    grpc_port, metrics_port = free_ports(2)
+    serving = start(backend="triton", triton_grpc_port=grpc_port, triton_metrics_port=metrics_port)
+    assert serving.ready.endswith(f"(version 3, candidate; triton 127.0.0.1:{grpc_port}; fallback warm)")
+    with Client(serving.url, serving.key) as client:
+        before = client.suggest(REQUEST)
+        assert not before.degraded
+        kill_stub(serving.process.pid)
+        during = client.suggest(REQUEST)
+        assert during.degraded
+        assert [code.code for code in during.codes] == [code.code for code in before.codes]
+        for one, other in zip(during.codes, before.codes, strict=True):
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+        give_up_at = time.monotonic() + 60
+        while (after := client.suggest(REQUEST)).degraded and time.monotonic() < give_up_at:
+            time.sleep(0.1)
+        assert not after.degraded
+    assert "chartloop_triton_restarts 1.0" in httpx.get(f"{serving.url}/metrics", trust_env=False).text
+    children = descendants(serving.process.pid)
+    assert serving.end() == (0, "")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def kill_stub(pid: int) -> None:
+    [stub] = [child for child in descendants(pid) if "triton_python_b" in Path(f"/proc/{child}/comm").read_text()]
+    os.kill(stub, signal.SIGKILL)
