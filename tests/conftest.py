@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from training.train import TrainResult
 
 BundleMaker = Callable[[str], Path]
+EncoderMaker = Callable[[str], Path]
 
 OPEN_STORE = """
 import sys
@@ -102,23 +103,34 @@ def make_bundle(tmp_path: Path) -> BundleMaker:
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random BERT of 3 layers and 32 hidden units whose word list comes from sample notes; loads in milliseconds."""
+def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> EncoderMaker:
+    """Make a random BERT of 3 layers and 32 hidden units whose word list comes from a text; loads in milliseconds."""
     import torch
     from transformers import BertConfig, BertModel, BertTokenizer
+    from transformers.utils import logging
 
-    folder = tmp_path_factory.mktemp("encoder")
-    notes = " ".join(note.text.lower() for record in read_records("sample:40") for note in record.notes)
-    characters = sorted({character for character in notes if not character.isspace()})
-    words = sorted(word for word, count in Counter(re.findall(r"[a-z]{2,}", notes)).items() if count > 3)
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = [*specials, *characters, *(f"##{character}" for character in characters), *words]
-    tokenizer = BertTokenizer(vocab={word: at for at, word in enumerate(vocabulary)})
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    size = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
-    BertModel(BertConfig(vocab_size=len(vocabulary), **size), add_pooling_layer=False).save_pretrained(folder)
-    return folder
+    def make(text: str) -> Path:
+        folder = tmp_path_factory.mktemp("encoder")
+        logging.disable_progress_bar()
+        characters = sorted({character for character in text.lower() if not character.isspace()})
+        counts = Counter(re.findall(r"[a-z]{2,}", text.lower()))
+        words = sorted(word for word, count in counts.items() if count > 3)
+        specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        vocabulary = [*specials, *characters, *(f"##{character}" for character in characters), *words]
+        tokenizer = BertTokenizer(vocab={word: at for at, word in enumerate(vocabulary)})
+        tokenizer.save_pretrained(folder)
+        torch.manual_seed(0)
+        size = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+        BertModel(BertConfig(vocab_size=len(vocabulary), **size), add_pooling_layer=False).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(make_encoder: EncoderMaker) -> Path:
+    """A tiny encoder that knows the words of sample notes."""
+    return make_encoder(" ".join(note.text for record in read_records("sample:40") for note in record.notes))
 
 
 @pytest.fixture(scope="session")

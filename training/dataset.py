@@ -117,7 +117,9 @@ def _token_positions(windows: TokenWindows, *, note: int, start: int, end: int) 
     return positions
 
 
-def _cut_record(record: CodedRecord, windows: TokenWindows, index: Mapping[str, int]) -> dict[str, Any]:
+def _cut_record(
+    record: CodedRecord, windows: TokenWindows, index: Mapping[str, int], *, no_tokens: list[int]
+) -> dict[str, Any]:
     notes = {note.note_id: at for at, note in enumerate(record.notes)}
     by_state: dict[CodeState, dict[int, float]] = {state: {} for state in CodeState}
     evidence_label, evidence_tokens = [], []
@@ -137,7 +139,8 @@ def _cut_record(record: CodedRecord, windows: TokenWindows, index: Mapping[str, 
     positive, negative = by_state[CodeState.POSITIVE], by_state[CodeState.NEGATIVE]
     return {
         "record_id": record.record_id,
-        "input_ids": windows.input_ids,
+        # Notes of nothing but characters that the tokenizer drops: one window without content stands for them.
+        "input_ids": windows.input_ids or [no_tokens],
         "positive": list(positive),
         "positive_weight": list(positive.values()),
         "negative": list(negative),
@@ -169,11 +172,15 @@ def cut_records(
     Returns:
         One row a record, in order, with the column ``row`` that numbers them.
     """
+    no_tokens = tokenizer("")["input_ids"]
 
     def cut(rows: dict[str, list[str]]) -> dict[str, list[Any]]:
         records = [CodedRecord.model_validate_json(text) for text in rows["json"]]
         documents = cut_windows([record.notes for record in records], tokenizer=tokenizer, windowing=windowing)
-        cut_rows = [_cut_record(record, windows, index) for record, windows in zip(records, documents, strict=True)]
+        cut_rows = [
+            _cut_record(record, windows, index, no_tokens=no_tokens)
+            for record, windows in zip(records, documents, strict=True)
+        ]
         return {name: [row[name] for row in cut_rows] for name in _CUT}
 
     windows = stored.map(

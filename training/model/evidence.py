@@ -35,13 +35,20 @@ def words_of_windows(windows: TokenWindows, notes: Sequence[Note]) -> tuple[NDAr
     for note_index, offsets in zip(windows.notes, windows.offsets, strict=True):
         text = notes[note_index].text
         for start, end in offsets.tolist():
-            joined = words and words[-1][0] == note_index and words[-1][2] == start
-            if joined and text[start - 1].isalnum() and text[start : start + 1].isalnum():
+            if words and words[-1][0] == note_index and _continues(text, words[-1][2], start, end):
                 words[-1] = (note_index, words[-1][1], end)
             else:
                 words.append((note_index, start, end))
             word_of_token.append(len(words) - 1)
     return np.array(word_of_token, dtype=np.int64), np.array(words, dtype=np.int64).reshape(-1, 3)
+
+
+def _continues(text: str, word_end: int, start: int, end: int) -> bool:
+    """Say whether a token belongs to the word before it."""
+    # Byte-level tokenizers cut one character into several tokens, and white space into tokens of its own.
+    if start < word_end or text[start:end].isspace():
+        return True
+    return start == word_end and text[start - 1].isalnum() and text[start : start + 1].isalnum()
 
 
 def _grow(strength: NDArray[Any], words: NDArray[Any], peak: int) -> tuple[int, int]:
@@ -58,6 +65,14 @@ def _grow(strength: NDArray[Any], words: NDArray[Any], peak: int) -> tuple[int, 
                 edge = word
         edges.append(edge)
     return edges[0], edges[1]
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Cut white space off both ends: byte-level tokens begin with their space."""
+    words = text[start:end]
+    if not words.strip():
+        return start, end
+    return end - len(words.lstrip()), start + len(words.rstrip())
 
 
 def find_evidence(
@@ -84,8 +99,9 @@ def find_evidence(
             break
         strongest = strength[peak] if strongest is None else strongest
         first, last = _grow(strength, words, peak)
-        note_index, start, end = int(words[first][0]), int(words[first][1]), int(words[last][2])
-        spans.append(EvidenceSpan(note_id=notes[note_index].note_id, start=start, end=end))
+        note = notes[int(words[first][0])]
+        start, end = _trimmed(note.text, int(words[first][1]), int(words[last][2]))
+        spans.append(EvidenceSpan(note_id=note.note_id, start=start, end=end))
         strength[first : last + 1] = -np.inf
         if not np.isfinite(strength).any() or strongest <= 0:
             break

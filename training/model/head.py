@@ -89,9 +89,12 @@ class LabelAttention(nn.Module):
         """
         keys_BMH = torch.tanh(self.key(hidden_BMH))
         scores_BMS = (keys_BMH @ vectors.query_SH.T).float()
-        attention_BMS = scores_BMS.masked_fill(~mask_BM.unsqueeze(2), -torch.inf).softmax(dim=1)
+        # The lowest number instead of infinity, and the mask once more: a record without tokens gets the bias, not NaN.
+        lowest = torch.finfo(scores_BMS.dtype).min
+        attention_BMS = scores_BMS.masked_fill(~mask_BM.unsqueeze(2), lowest).softmax(dim=1)
         value_BMS = (self.value(hidden_BMH) @ vectors.output_SH.T).float()
-        logits_BS = (attention_BMS * value_BMS).sum(dim=1) + vectors.bias_S.float()
+        read_BS = (attention_BMS * value_BMS).sum(dim=1) * mask_BM.any(dim=1, keepdim=True)
+        logits_BS = read_BS + vectors.bias_S.float()
         return logits_BS, attention_BMS, value_BMS
 
     def forward(

@@ -102,9 +102,11 @@ class LexicalMatch:
 
         Returns:
             share [L] between 0 and 1, the index [L] of the sentence that gives it, and the
-            sentences as (note index, start, end).
+            sentences as (note index, start, end); notes without a sentence match nothing.
         """
         sentences = [(note, start, end) for note, text in enumerate(texts) for start, end in split_sentences(text)]
+        if not sentences:
+            return np.zeros(self.num_labels), np.zeros(self.num_labels, dtype=np.int64), []
         counts_SF = self._vectoriser.transform([texts[note][start:end] for note, start, end in sentences])
         counts_SF.data[:] = 1.0
         share_SE = np.asarray((counts_SF @ self._mass_FE).todense())

@@ -39,7 +39,8 @@ class TokenWindows:
 
 
 def _evenly(num_tokens: int, num_windows: int) -> list[tuple[int, int]]:
-    edges = [round(num_tokens * window / num_windows) for window in range(num_windows + 1)]
+    # A note of characters that the tokenizer drops has no token, and so no window.
+    edges = [round(num_tokens * window / max(num_windows, 1)) for window in range(num_windows + 1)]
     return list(pairwise(edges))
 
 

@@ -1,0 +1,173 @@
+"""Made-up records whose notes name their codes in plain words, and a tiny model that learns from them.
+
+They do not depend on the sample generator, so losses measured on them stay what they are.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from clinical_coding.readers import write_jsonl
+from clinical_coding.records import CodedRecord
+from training.build import build_model
+from training.config import TrainConfig
+from training.corpus import Corpus, prepare
+from training.dataset import Collator, store_records
+from training.fit import FitResult, fit
+from training.label_space import LabelSampler
+from training.model.coding_model import CodingModel
+
+WORDS = {
+    "icd10cm:I10": "essential hypertension",
+    "icd10cm:E11.9": "type two diabetes",
+    "icd10cm:E11.65": "diabetes with hyperglycemia",
+    "icd10cm:J18.9": "pneumonia of the left lower lobe",
+    "icd10cm:J45.909": "asthma without exacerbation",
+    "icd10cm:N17.9": "acute kidney failure",
+    "icd10cm:N18.9": "chronic kidney disease",
+    "icd10cm:R07.9": "chest pain",
+    "cpt:99213": "established patient visit",
+    "hcpcs:J1885": "ketorolac injection",
+}
+DEV_ONLY, TEST_ONLY = "icd10cm:M54.50", "icd10cm:G43.909"
+FILLER = "The patient was seen today and reports feeling well; vitals are stable. Plan: follow up in two weeks.\n"
+
+
+def _record(number: int, draw: np.random.Generator) -> CodedRecord:
+    split = "train" if number < 40 else "dev" if number < 48 else "test"
+    keys = sorted(draw.choice(list(WORDS), draw.integers(1, 4), replace=False))
+    text, codes = FILLER * int(draw.integers(0, 4)), []
+    for key in keys:
+        start = len(text) + len("Assessment: ")
+        text += f"Assessment: {WORDS[key]}. " + FILLER * int(draw.integers(0, 2))
+        span = {"note_id": "n1", "start": start, "end": start + len(WORDS[key])}
+        system, _, code = key.partition(":")
+        codes.append({"system": system, "code": code, "evidence": [span]})
+    if split != "train":
+        system, _, code = (DEV_ONLY if split == "dev" else TEST_ONLY).partition(":")
+        codes.append({"system": system, "code": code})
+    # Two records a patient, so that a split by record would be seen.
+    record = {"record_id": f"r{number}", "patient_id": f"p{number // 2}", "split": split, "codes": codes}
+    encounter = {"setting": "outpatient", "specialty": "family-medicine"}
+    notes = [{"note_id": "n1", "text": text}, {"note_id": "n2", "text": "Phone call about the visit."}]
+    return CodedRecord.model_validate(record | {"encounter": encounter, "notes": notes})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Sums in one order: runs in this process and in others give the same weights."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def made_records() -> list[CodedRecord]:
+    """52 records of 26 patients: 40 to train, 8 dev, 4 test."""
+    draw = np.random.default_rng(0)
+    return [_record(number, draw) for number in range(52)]
+
+
+@pytest.fixture(scope="session")
+def made_encoder(make_encoder: Callable[[str], Path]) -> Path:
+    """A tiny encoder that knows the words of the made-up notes."""
+    return make_encoder((FILLER + ". ".join(WORDS.values())) * 4)
+
+
+@pytest.fixture(scope="session")
+def made_config(
+    tiny_config: TrainConfig,
+    made_encoder: Path,
+    made_records: list[CodedRecord],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> TrainConfig:
+    """A training of the tiny encoder on the made-up records, refit included."""
+    path = tmp_path_factory.mktemp("records") / "records.jsonl"
+    write_jsonl(made_records, path)
+    base = tiny_config.base_model.model_copy(update={"folder": made_encoder})
+    windowing = tiny_config.windowing.model_copy(update={"max_window_tokens": 32})
+    head = tiny_config.head.model_copy(update={"num_sampled_labels": 8})
+    changes = {"records": f"jsonl:{path}", "base_model": base, "windowing": windowing, "head": head, "refit": True}
+    return tiny_config.model_copy(update=changes)
+
+
+@pytest.fixture(scope="session")
+def corpus(
+    made_config: TrainConfig, made_records: list[CodedRecord], tmp_path_factory: pytest.TempPathFactory
+) -> Corpus:
+    """The training split of the made-up records, prepared with stored lower layers."""
+    folder = tmp_path_factory.mktemp("corpus")
+    train = (record for record in made_records if record.split == "train")
+    store_records(train, sources=["made"], path=folder / "records.arrow")
+    console = Console(quiet=True)
+    return prepare(
+        made_config, records=folder / "records.arrow", folder=folder, accelerator=Accelerator(cpu=True), console=console
+    )
+
+
+@dataclass
+class Fitted:
+    """A fit that ended, or was killed."""
+
+    model: CodingModel
+    losses: list[float]
+    result: FitResult | None = None
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {name: value.detach().clone() for name, value in self.model.named_parameters() if value.requires_grad}
+
+
+FitStarter = Callable[..., Fitted]
+
+
+@pytest.fixture
+def start_fit(corpus: Corpus, made_config: TrainConfig, tmp_path: Path) -> Iterator[FitStarter]:
+    """Fit the tiny model on the prepared corpus; ``kill_at`` raises KeyboardInterrupt after a step's report."""
+
+    def start(
+        *,
+        folder: str = "fit",
+        kill_at: int | None = None,
+        cached: bool = True,
+        spoil: Callable[[CodingModel], None] | None = None,
+        held_out_score: Callable[[CodingModel], float] | None = None,
+        accelerator: Any = None,
+        **optimisation: Any,
+    ) -> Fitted:
+        options = made_config.optimisation.model_copy(update=optimisation)
+        config = made_config.model_copy(update={"optimisation": options})
+        model, _ = build_model(config, corpus.descriptions_LD, prior_L=corpus.priors(corpus.windows))
+        if spoil is not None:
+            spoil(model)
+        siblings = corpus.label_space.siblings()
+        sampler = LabelSampler(siblings, num_sampled=config.head.num_sampled_labels, seed=config.seed)
+        stored = corpus.lower_layers if cached else None
+        collator = Collator(sampler, pad_token_id=corpus.tokenizer.pad_token_id, lower_layers=stored)
+        fitted = Fitted(model, [])
+
+        def report(step: int, loss: float, _score: float | None) -> None:
+            fitted.losses.append(loss)
+            if step == kill_at:
+                raise KeyboardInterrupt
+
+        try:
+            fitted.result = fit(
+                model,
+                corpus.windows,
+                collator,
+                config=config,
+                accelerator=accelerator or Accelerator(cpu=True),
+                checkpoints=tmp_path / folder,
+                held_out_score=None if held_out_score is None else lambda: held_out_score(model),
+                report=report,
+            )
+        except KeyboardInterrupt:
+            assert kill_at is not None
+        return fitted
+
+    yield start
