@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from clinical_coding.code_library import ICD10CM_RELEASE
 from clinical_coding.codes import Code, CodeSystem, EvidenceSpan, Provenance
@@ -80,47 +80,49 @@ def _diagnoses(case: Case, evidence: _EvidenceByKey) -> list[Code]:
 
 def _diagnosis(case: Case, finding: Finding, rank: int, evidence: _EvidenceByKey) -> Code:
     code = finding.condition.code
-    present = None
+    present: Literal["Y", "N", "1"] | None = None
     if case.setting is Setting.INPATIENT:
         present = "1" if code.startswith(EXEMPT_FROM_PRESENCE) else "N" if finding.is_acquired else "Y"
-    return Code.model_validate(
-        {
-            "system": CodeSystem.ICD10CM,
-            "release": ICD10CM_RELEASE,
-            "code": code,
-            "sequence": rank,
-            "present_on_admission": present,
-            "evidence": evidence[f"icd10cm:{code}"],
-            "provenance": _PROVENANCE,
-        }
+    return Code(
+        system=CodeSystem.ICD10CM,
+        release=ICD10CM_RELEASE,
+        code=code,
+        sequence=rank,
+        present_on_admission=present,
+        evidence=evidence[f"icd10cm:{code}"],
+        provenance=_PROVENANCE,
     )
 
 
 def _services(case: Case, written: list[WrittenNote], evidence: _EvidenceByKey) -> list[Code]:
     """Visits, then procedures and supplies, numbered apart from the diagnoses as on a claim."""
     visits = [visit for note in written for visit in note.visits]
-    lines = [_visit(case, visit, evidence) for visit in visits]
-    lines += [_procedure(performed, evidence) for performed in case.performed]
-    return [line.model_copy(update={"sequence": rank}) for rank, line in enumerate(lines, start=1)]
+    first = len(visits) + 1
+    return [
+        *(_visit(case, visit, rank, evidence) for rank, visit in enumerate(visits, start=1)),
+        *(_procedure(performed, rank, evidence) for rank, performed in enumerate(case.performed, start=first)),
+    ]
 
 
-def _visit(case: Case, visit: Visit, evidence: _EvidenceByKey) -> Code:
+def _visit(case: Case, visit: Visit, rank: int, evidence: _EvidenceByKey) -> Code:
     is_separate = any(item.procedure.wording in SEPARATE_VISIT_WORDINGS for item in case.performed)
     return Code(
         system=CodeSystem.CPT,
         release=PROCEDURE_RELEASE,
         code=visit.code,
+        sequence=rank,
         modifiers=(SEPARATE_VISIT_MODIFIER,) if is_separate else (),
         evidence=evidence[f"cpt:{visit.code}"],
         provenance=_PROVENANCE,
     )
 
 
-def _procedure(performed: Performed, evidence: _EvidenceByKey) -> Code:
+def _procedure(performed: Performed, rank: int, evidence: _EvidenceByKey) -> Code:
     return Code(
         system=performed.procedure.system,
         release=PROCEDURE_RELEASE,
         code=performed.procedure.code,
+        sequence=rank,
         modifiers=(SIDE_MODIFIERS[performed.side],) if performed.side else (),
         evidence=evidence[key_of(performed)],
         provenance=_PROVENANCE,

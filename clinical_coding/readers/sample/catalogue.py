@@ -37,7 +37,8 @@ SECONDARY_ROLES: Final = frozenset({"status", "external", "companion"})
 """Roles of conditions that are never the reason for an encounter."""
 
 
-@dataclass(frozen=True, slots=True)
+# Compared by identity: the catalogue holds one of each, and comparing all fields would cost a tenth of the time.
+@dataclass(frozen=True, slots=True, eq=False)
 class Condition:
     """A diagnosis with everything that a note may say of it."""
 

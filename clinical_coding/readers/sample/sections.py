@@ -215,8 +215,10 @@ def loose_ends(page: Page, *, is_complete: bool) -> None:
                 )
     age_band = "filler_child" if page.case.patient.age < ADULT_AGE else "filler_adult"
     fillers = [*page.phrases["filler"], *page.phrases[age_band]]
-    num_wanted = between(page.rng, *MIN_WORDS)
-    if page.writer.num_words < num_wanted:
+    num_missing = between(page.rng, *MIN_WORDS) - page.writer.count_words()
+    if num_missing > 0:
         page.heading("filler")
-    while page.writer.num_words < num_wanted and fillers:
-        page.line(fillers.pop(between(page.rng, 0, len(fillers) - 1)))
+    while num_missing > 0 and fillers:
+        sentence = fillers.pop(between(page.rng, 0, len(fillers) - 1))
+        num_missing -= len(sentence.split())
+        page.line(sentence)

@@ -12,7 +12,7 @@ from random import Random
 from string import Formatter
 from typing import Final
 
-from clinical_coding.readers.sample.draws import between, chance
+from clinical_coding.readers.sample.draws import between
 
 __all__ = ["TYPO_RATE", "Fragment", "NoteWriter", "Span", "cited", "joined", "plain"]
 
@@ -68,13 +68,11 @@ def _capitalised(fragment: Fragment) -> Fragment:
 class NoteWriter:
     """One note in the making."""
 
-    __slots__ = ("_length", "_parts", "num_words", "spans")
+    __slots__ = ("_length", "_parts", "spans")
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._length = 0
-        self.num_words = 0
-        """Words so far, roughly: spaces and line ends are counted."""
         self.spans: list[Span] = []
         """In the order of the text."""
 
@@ -82,7 +80,6 @@ class NoteWriter:
         """Append plain text."""
         self._parts.append(text)
         self._length += len(text)
-        self.num_words += text.count(" ") + text.count("\n")
 
     def write(self, fragment: Fragment) -> None:
         """Append a fragment, with a span for each cited piece."""
@@ -106,11 +103,16 @@ class NoteWriter:
                 fragment = plain(value) if isinstance(value, str) else value
                 self.write(_capitalised(fragment) if slot[0].isupper() else fragment)
 
+    def count_words(self) -> int:
+        """Count the words so far."""
+        return len("".join(self._parts).split())
+
     def finish(self, rng: Random) -> str:
         """Put the typos in and give the text; the spans fit it afterwards."""
         text = "".join(self._parts).rstrip()
         words = list(_WORD.finditer(text))
-        hits = [word for word in words if chance(rng, TYPO_RATE)]
+        draw = rng.random
+        hits = [word for word in words if draw() < TYPO_RATE]
         for word in reversed(hits):
             start, end = word.span()
             misspelt = _misspell(word.group(), rng)

@@ -21,7 +21,7 @@ from clinical_coding.readers.sample.writer import TYPO_RATE, NoteWriter, cited
 from clinical_coding.records import CodedRecord, Complexity, Setting
 
 # Changes whenever a wording, a weight or a draw does: a version trained on the sample is then another one.
-SHA256_OF_FIRST_50 = "63314bad87a2efbc9f0869bd7554e3168959bcde61b3d814d7dcda596d6f68c7"
+SHA256_OF_FIRST_50 = "48ca2110dfad01dd8cd8f6f69daa3013a5a3ec0d1c2a5570fc82d04773752973"
 MIN_SIMILARITY = 0.7
 """Of a mention with one typo in each of two short words, at worst."""
 
@@ -132,7 +132,7 @@ def test_every_circumstance_occurs(records: tuple[CodedRecord, ...]) -> None:
     assert {encounter.complexity for encounter in encounters} == set(Complexity)
     assert len({encounter.payer for encounter in encounters}) == 6
     by_specialty = Counter(encounter.specialty for encounter in encounters)
-    assert len(by_specialty) >= 14 and min(by_specialty.values()) >= 100
+    assert len(by_specialty) >= 14 and min(by_specialty.values()) >= 60
     assert {encounter.emergency_level for encounter in encounters} == {None, 1, 2, 3, 4, 5}
     providers = defaultdict(set)
     for encounter in encounters:
