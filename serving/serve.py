@@ -5,8 +5,6 @@ ended, in the reverse order, whether the end is a signal or a failure half-way.
 """
 
 import asyncio
-import fcntl
-import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -27,6 +25,7 @@ from clinical_coding.suggestions import VersionName
 from ledger.engine import ledger
 from ledger.principals import ensure_local_key
 from serving.backends import Backend, BackendUnavailableError
+from serving.claims import HOST, claim_data_directory, claim_port
 from serving.fallback.client import FallbackBackend, FallbackSettings
 from serving.gateway.app import Gauges, create_app
 from serving.gateway.routing import RoutingSettings
@@ -36,7 +35,6 @@ from serving.settings import ServingSettings
 __all__ = ["LOCAL_KEY_FILE", "serve"]
 
 LOCAL_KEY_FILE: Final = "local.key"
-_HOST: Final = "127.0.0.1"
 _DRAIN_SECONDS: Final = 10
 _LOAD_TIMEOUT_SECONDS: Final = 120.0
 _log = structlog.get_logger(__name__)
@@ -104,17 +102,9 @@ def serve(
             model cannot start; the message says where to look.
     """
     data = DataDirectory.locate(data_dir)
-    plan = _Plan(
-        bundle=bundle,
-        version=version,
-        data=data,
-        settings=settings,
-        routing=routing,
-        backend=backend,
-        triton_url=triton_url,
-        triton_ports=(triton_grpc_port, triton_metrics_port),
-    )
-    with _only_server(data), _listen(port) as listener:
+    ports = (triton_grpc_port, triton_metrics_port)
+    plan = _Plan(bundle, version, data, settings, routing, backend, triton_url, ports)
+    with claim_data_directory(data), claim_port(port) as listener:
         configure_logs()
         with ledger(data.root, url=database_url) as engine:
             if not ensure_local_key(engine, data.keys / LOCAL_KEY_FILE):
@@ -123,42 +113,6 @@ def serve(
                 asyncio.run(_run(plan, listener=listener, engine=engine))
             except BackendUnavailableError as error:
                 raise ValueError(f"version cannot be served: {error}") from None
-
-
-@contextmanager
-def _only_server(data: DataDirectory) -> Iterator[None]:
-    """Hold the data directory. The system lets go of the lock when its holder dies, however it dies."""
-    data.root.mkdir(parents=True, exist_ok=True)
-    with (data.root / ".serve.lock").open("a+", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise ValueError(
-                f"data directory {data.root} is being served by process {stream.read().strip() or 'unknown'}; "
-                "stop that one, or name another with --data-dir"
-            ) from None
-        stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
-        stream.flush()
-        yield
-
-
-@contextmanager
-def _listen(port: int) -> Iterator[socket.socket]:
-    """Take the gateway's port before anything slow starts."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((_HOST, port))
-            listener.listen(2048)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ValueError(
-                f"port {port}, for the gateway, cannot be opened on {_HOST} ({reason}); "
-                "stop what holds it, or choose another with --port"
-            ) from None
-        yield listener
 
 
 async def _run(plan: _Plan, *, listener: socket.socket, engine: Engine) -> None:
@@ -260,7 +214,7 @@ async def _start_triton(plan: _Plan, stack: AsyncExitStack) -> tuple[Backend, Ga
     supervision = asyncio.create_task(server.supervise(), name="triton-supervision")
     stack.callback(supervision.cancel)
     gauges: Gauges = {"triton_restarts": ("Times Triton was started again.", lambda: server.num_restarts)}
-    return server.backend, gauges, f"{_HOST}:{grpc_port}"
+    return server.backend, gauges, f"{HOST}:{grpc_port}"
 
 
 class _Server(uvicorn.Server):
@@ -313,5 +267,5 @@ def _configure(app: FastAPI) -> uvicorn.Config:
 def _say_ready(version: VersionName, *, port: int, description: str) -> None:
     known = f"version {version.number}" if version.number else f"bundle {version.bundle_sha256[:12]}"
     name = f"{known}, {version.alias}" if version.alias else known
-    line = f"ready: http://{_HOST}:{port} ({name}; {description})"
+    line = f"ready: http://{HOST}:{port} ({name}; {description})"
     Console().print(line, soft_wrap=True, markup=False, highlight=False)

@@ -198,6 +198,12 @@ def test_a_port_in_use_is_named_before_anything_starts(serve_here: Any, tmp_path
     assert not (tmp_path / "data" / "chartloop.db").exists()
 
 
+def test_a_data_directory_that_cannot_be_made_is_named(serve_here: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"data directory .*/file/data cannot be written \(Not a directory\)"):
+        serve_here(data_dir=tmp_path / "file" / "data")
+
+
 @pytest.mark.parametrize("port", [-1, 70_000])
 def test_a_port_that_is_none_is_named(serve_here: Any, port: int) -> None:
     with pytest.raises(ValueError, match=rf"port {port}, for the gateway"):

@@ -1,0 +1,65 @@
+"""What a running ``serve`` claims for itself alone: its data directory and its port."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from clinical_coding.data_directory import DataDirectory
+
+__all__ = ["HOST", "claim_data_directory", "claim_port"]
+
+HOST: Final = "127.0.0.1"
+_BACKLOG: Final = 2048
+
+
+@contextmanager
+def claim_data_directory(data: DataDirectory) -> Iterator[None]:
+    """Hold the data directory. The system lets go of the lock when its holder dies, however it dies.
+
+    Raises:
+        ValueError: Another process holds it, or it cannot be written.
+    """
+    try:
+        data.root.mkdir(parents=True, exist_ok=True)
+        stream = (data.root / ".serve.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ValueError(
+            f"data directory {data.root} cannot be written ({error.strerror}); name another with --data-dir"
+        ) from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise ValueError(
+                f"data directory {data.root} is being served by process {stream.read().strip() or 'unknown'}; "
+                "stop that one, or name another with --data-dir"
+            ) from None
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+        yield
+
+
+@contextmanager
+def claim_port(port: int) -> Iterator[socket.socket]:
+    """Take the gateway's port on loopback before anything slow starts.
+
+    Raises:
+        ValueError: It is in use, or is no port.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+            listener.listen(_BACKLOG)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ValueError(
+                f"port {port}, for the gateway, cannot be opened on {HOST} ({reason}); "
+                "stop what holds it, or choose another with --port"
+            ) from None
+        yield listener
