@@ -158,6 +158,7 @@ def fit(
     stop_after_epochs: int | None = None,
     held_out_score: Callable[[], float] | None = None,
     report: Callable[[int, float, float | None], None],
+    before_checkpoint: Callable[[], None],
 ) -> FitResult:
     """Train LoRA and head.
 
@@ -171,6 +172,8 @@ def fit(
         stop_after_epochs: Leave the schedule after that many epochs; None runs it to its end.
         held_out_score: Measures the model, greater is better; the best epoch's weights are kept.
         report: Called with step, loss, and, at the end of an epoch, the held-out score.
+        before_checkpoint: Called before a checkpoint is written, so that what was reported is kept by then:
+            a fit that goes on from there does not report it again.
 
     Raises:
         ValueError: A loss or gradient is not finite, or several processes were launched.
@@ -210,6 +213,7 @@ def fit(
             progress.stopped = epoch + 1 - progress.best_epoch >= options.patience_epochs
         report(progress.step, loss, score)
         if progress.step % options.checkpoint_steps == 0 or progress.step % steps_an_epoch == 0:
+            before_checkpoint()
             _save(accelerator, progress, checkpoints)
     if held_out_score is not None:
         load_trained(model, load_file(best_file))

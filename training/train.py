@@ -201,6 +201,7 @@ class _Tools:
                 stop_after_epochs=epochs,
                 held_out_score=(lambda: self._held_out_score(model)) if hold_out else None,
                 report=report,
+                before_checkpoint=self._run.flush,
             )
         return _Fitted(model, wrapped, result)
 
