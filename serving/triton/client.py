@@ -121,6 +121,23 @@ class TritonBackend:
             raise self._describe(error.status(), error.message()) from None
         return str(metadata.name)
 
+    async def num_executions(self, *, timeout_seconds: float) -> int:
+        """How many batches the version has finished since it was loaded: a busy server's sign of life.
+
+        Args:
+            timeout_seconds: How long to wait.
+
+        Raises:
+            BackendError: Nobody answers.
+        """
+        try:
+            statistics = await self._connected().get_inference_statistics(
+                self.model_name, str(self.version), client_timeout=timeout_seconds
+            )
+        except InferenceServerException as error:
+            raise self._describe(error.status(), error.message()) from None
+        return sum(version.execution_count for version in statistics.model_stats)
+
     async def close(self) -> None:
         """Close the channel; a later call opens a new one."""
         client, self._client = self._client, None

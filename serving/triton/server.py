@@ -37,7 +37,7 @@ _POLL_SECONDS: Final = 0.1
 _PROCESS_CHECK_SECONDS: Final = 0.25
 _CANARY_INTERVAL_SECONDS: Final = 2.0
 _CANARY_TIMEOUT_SECONDS: Final = 10.0
-# A full queue or a slow answer is a busy server; only silence this long is a hung one.
+# A full queue or a slow answer is a busy server; only one that answers nobody for this long is hung.
 _HUNG_AFTER_SECONDS: Final = 30.0
 _FIRST_RESTART_DELAY_SECONDS: Final = 0.25
 _MAX_RESTART_DELAY_SECONDS: Final = 60.0
@@ -96,8 +96,7 @@ class TritonServer:
         bundle = repository / MODEL_NAME / str(number) / BUNDLE_FOLDER
         if not (bundle / BUNDLE_FILE).is_file():
             raise ValueError(f"version {number} is not in the model repository {repository}; publish it there first")
-        folder = data_dir.absolute() / "triton"
-        self.log_path = folder / "server.log"
+        self.log_path = data_dir.absolute() / "triton" / "server.log"
         self.backend = TritonBackend(
             f"{_HOST}:{grpc_port}",
             version=number,
@@ -105,11 +104,12 @@ class TritonServer:
             bundle_sha256=sha256_of_file(bundle / BUNDLE_FILE),
         )
         self._repository = repository.absolute()
-        self._run_folder = folder / "run"
+        self._run_folder = self.log_path.parent / "run"
         self._ports = {"gRPC": grpc_port, "metrics": metrics_port}
         self._start_timeout_seconds = start_timeout_seconds
         self._state = ServerState.DOWN
-        self._num_restarts = 0
+        self.num_restarts = 0
+        """How often supervision brought the server back."""
         self._process: TritonProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -117,11 +117,6 @@ class TritonServer:
     def state(self) -> ServerState:
         """Whether the server answers, is being started, or is down."""
         return self._state
-
-    @property
-    def num_restarts(self) -> int:
-        """How often supervision brought the server back."""
-        return self._num_restarts
 
     @property
     def process(self) -> TritonProcess | None:
@@ -154,7 +149,7 @@ class TritonServer:
             started = clock()
             reason = await self._first_fault()
             self._state = ServerState.DOWN
-            _log.warning("triton_down", reason=reason, num_restarts=self._num_restarts)
+            _log.warning("triton_down", reason=reason, num_restarts=self.num_restarts)
             await self._end(grace_seconds=0)
             if clock() - started > _STABLE_AFTER_SECONDS:
                 delay_seconds = _FIRST_RESTART_DELAY_SECONDS
@@ -261,18 +256,22 @@ class TritonServer:
             await asyncio.sleep(_PROCESS_CHECK_SECONDS)
 
     async def _silence(self) -> str:
+        """Wait until neither the canary nor anybody else gets an answer any more."""
         clock = asyncio.get_running_loop().time
-        last_answer = clock()
+        last_sign, num_executions = clock(), -1
         while True:
             await asyncio.sleep(_CANARY_INTERVAL_SECONDS)
             try:
                 await self.backend.check(timeout_seconds=_CANARY_TIMEOUT_SECONDS)
-                last_answer = clock()
+                last_sign = clock()
             except BackendUnavailableError as error:
                 return str(error)
             except BackendError:
-                if (silent_seconds := clock() - last_answer) > _HUNG_AFTER_SECONDS:
-                    return f"no canary was answered for {silent_seconds:.0f} s"
+                with contextlib.suppress(BackendError):
+                    before, num_executions = num_executions, await self.backend.num_executions(timeout_seconds=1.0)
+                    last_sign = clock() if num_executions > before else last_sign
+                if (silent_seconds := clock() - last_sign) > _HUNG_AFTER_SECONDS:
+                    return f"no request was answered for {silent_seconds:.0f} s"
 
     async def _restart(self, delay_seconds: float) -> float:
         """Try until the server answers again.
@@ -288,8 +287,8 @@ class TritonServer:
             except (BackendError, ValueError, OSError) as error:
                 _log.error("triton_restart_failed", reason=str(error), next_try_seconds=delay_seconds)
             else:
-                self._num_restarts += 1
-                _log.info("triton_restarted", num_restarts=self._num_restarts)
+                self.num_restarts += 1
+                _log.info("triton_restarted", num_restarts=self.num_restarts)
                 return delay_seconds
 
     async def _end(self, *, grace_seconds: float) -> None:

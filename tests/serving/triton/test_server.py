@@ -6,9 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -66,12 +64,6 @@ def expected(tiny_bundle: Path) -> list[Expected]:
     return [(notes, scorer.score([notes])[0]) for notes in [*DOCUMENTS, *sample]]
 
 
-async def infer_raw(client: Any, payload: bytes, *, copies: int = 1) -> Any:
-    tensor = InferInput("NOTES", [copies, 1], "BYTES")
-    tensor.set_data_from_numpy(np.array([[payload]] * copies, dtype=np.object_))
-    return await client.infer("clinical-coder", [tensor], model_version="1", client_timeout=10)
-
-
 def test_served_codes_equal_in_process_codes(running: Any, run: Any, expected: list[Expected]) -> None:
     for notes, codes in expected:
         assert_equal_codes(run(running.sound.score(notes, timeout_seconds=10)), codes)
@@ -89,61 +81,6 @@ def test_sixteen_clients_get_their_own_answers(running: Any, run: Any, expected:
         await asyncio.gather(*(ask(client) for client in range(16)))
 
     run(ask_all())
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"\xff\xfe",
-        b"{}",
-        b"[]",
-        b"[1]",
-        b'[{"note_id": "n1"}]',
-        b'[{"note_id": "n1", "text": "   "}]',
-        b'[{"note_id": "", "text": "x"}]',
-        b'[{"note_id": "n1", "text": "x", "patient": "Wilhelmina Quartermaine"}]',
-        b'[{"note_id": "n1", "text": "x"}, {"note_id": "n1", "text": "y"}]',
-        b'[{"note_id": "n1", "text": "\\ud800"}]',
-    ],
-)
-def test_bad_input_is_answered_with_a_fixed_message(running: Any, run: Any, payload: bytes) -> None:
-    async def ask() -> None:
-        async with InferenceServerClient(running.sound.url) as client:
-            with pytest.raises(InferenceServerException) as caught:
-                await infer_raw(client, payload)
-            assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
-            assert caught.value.message().startswith("NOTES must hold one JSON list")
-
-    run(ask())
-
-
-def test_two_documents_in_one_request_are_refused(running: Any, run: Any) -> None:
-    async def ask() -> None:
-        async with InferenceServerClient(running.sound.url) as client:
-            with pytest.raises(InferenceServerException, match="NOTES must hold"):
-                await infer_raw(client, b'[{"note_id": "n1", "text": "x"}]', copies=2)
-
-    run(ask())
-
-
-def test_good_requests_survive_bad_neighbours(running: Any, run: Any) -> None:
-    breaking = (Note(note_id="n1", text=f"{SECRET} breaks the scorer."),)
-
-    async def ask() -> list[Any]:
-        documents = [DOCUMENTS[0], breaking, DOCUMENTS[1], breaking]
-        asked = (running.faulty.score(notes, timeout_seconds=20) for notes in documents)
-        return await asyncio.gather(*asked, return_exceptions=True)
-
-    first, broken, second, broken_too = run(ask())
-    assert [len(first), first[0].confidence] == [len(second), second[0].confidence] == [1, 0.25]
-    for error in (broken, broken_too):
-        assert isinstance(error, BackendUnavailableError)
-        assert SECRET not in str(error)
-
-
-def test_an_answer_may_hold_no_codes(running: Any, run: Any) -> None:
-    notes = (Note(note_id="n1", text="codeless"),)
-    assert run(running.faulty.score(notes, timeout_seconds=10)) == ()
 
 
 def test_deadline(running: Any, run: Any) -> None:
@@ -191,16 +128,6 @@ def test_nobody_unloads_the_model_or_maps_memory(running: Any, run: Any) -> None
     run(ask())
 
 
-def test_loading_and_scoring_change_no_file_of_the_version(running: Any, tiny_bundle: Path) -> None:
-    version = running.repository / "clinical-coder" / "1"
-    files = {path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file()}
-    bundled = {
-        f"bundle/{path.relative_to(tiny_bundle).as_posix()}" for path in tiny_bundle.rglob("*") if path.is_file()
-    }
-    [compiled] = files - bundled - {"model.py"}
-    assert compiled.startswith("__pycache__/model.")
-
-
 async def noticed_and_back_after(server: TritonServer, harm: Callable[[TritonProcess], None]) -> float:
     """Harm a part under supervision; how many seconds until it was noticed, once the server is back."""
     supervisor = asyncio.ensure_future(server.supervise())
@@ -230,6 +157,25 @@ def test_a_killed_part_is_noticed_and_brought_back(running: Any, run: Any, victi
 
     assert run(noticed_and_back_after(running.server, kill)) < 2
     assert running.server.num_restarts == restarts + 1
+
+
+def test_a_busy_server_is_left_alone(running: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.triton.server._CANARY_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("serving.triton.server._CANARY_TIMEOUT_SECONDS", 0.001)
+    monkeypatch.setattr("serving.triton.server._HUNG_AFTER_SECONDS", 1.0)
+    restarts = running.server.num_restarts
+
+    async def keep_busy() -> None:
+        supervisor = asyncio.ensure_future(running.server.supervise())
+        clock = asyncio.get_running_loop().time
+        until = clock() + 2.5
+        while clock() < until:
+            await running.sound.score(DOCUMENTS[0], timeout_seconds=10)
+        supervisor.cancel()
+        await asyncio.wait([supervisor])
+
+    run(keep_busy())
+    assert (running.server.state, running.server.num_restarts) == (ServerState.READY, restarts)
 
 
 def test_a_hung_stub_is_replaced(running: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
