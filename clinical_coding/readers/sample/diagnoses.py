@@ -32,7 +32,9 @@ class Finding:
 def candidates_for(name: str, setting: Setting, age: int, sex: str) -> tuple[Condition, ...]:
     """A specialty's conditions that may bring a person of this age and sex to this setting."""
     specialty = load_catalogue().specialty(name)
-    return tuple(item for item in specialty.conditions if setting in item.settings and item.suits(age, sex))
+    suitable = (item for item in specialty.conditions if setting in item.settings and item.suits(age, sex))
+    # What has no diagnosis-related group of its own admits nobody to hospital.
+    return tuple(item for item in suitable if item.drgs or setting is not Setting.INPATIENT)
 
 
 @cache
@@ -93,8 +95,8 @@ def _additional(
             yield pick_early(rng, complications)
     elif complexity is not Complexity.LOW and chance(rng, 0.5):
         condition = pick_early(rng, candidates)
-        # A second problem from the same chapter would mostly be the first one in other words.
-        if condition.role in ("acute", "chronic") and condition.code[0] != principal.code[0]:
+        # A second problem from the same chapter would mostly be the first in other words; an injury comes alone.
+        if condition.role in ("acute", "chronic") and condition.code[0] not in {principal.code[0], "S", "T"}:
             yield condition
     yield from (item for item in patient.chronic if chance(rng, 0.9))
     yield from (item for item in patient.statuses if chance(rng, 0.8))

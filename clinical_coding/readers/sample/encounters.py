@@ -21,7 +21,6 @@ STAY_DAYS: Final = (2, 8)
 """The shortest and the longest hospital stay."""
 OTHER_SPECIALTIES: Final = ("emergency-medicine", "family-medicine")
 MAX_PROCEDURES: Final = 3
-UNGROUPED_DRG: Final = "948"
 
 _COMPLEXITIES: Final = (Complexity.LOW, Complexity.MODERATE, Complexity.HIGH)
 _COMPLEXITIES_CUMULATIVE: Final = {
@@ -93,11 +92,12 @@ def _choose_setting(rng: Random, specialty: Specialty, patient: Patient) -> Sett
 
 
 def _performed(
-    rng: Random, conditions: list[Condition], available: tuple[Procedure, ...], operation: Procedure | None
+    rng: Random, eligible: list[Condition], available: tuple[Procedure, ...], operation: Procedure | None
 ) -> tuple[Performed, ...]:
+    """Draw what is done about the eligible conditions, the operation first."""
     chosen = []
     for procedure in (*((operation,) if operation else ()), *available):
-        reason = next((item for item in conditions if item.code.startswith(procedure.reasons or ("",))), None)
+        reason = next((item for item in eligible if item.code.startswith(procedure.reasons or ("",))), None)
         if reason and (procedure is operation or chance(rng, procedure.probability)):
             chosen.append(Performed(procedure, reason.side if procedure.has_side else ""))
     return tuple(chosen[:MAX_PROCEDURES])
@@ -114,8 +114,6 @@ def _dates(rng: Random, setting: Setting, rank: int, num_encounters: int) -> tup
 
 def _drg(numbers: tuple[str, ...], complexity: Complexity) -> str:
     """A group with major complications, some or none, by how complex the stay is."""
-    if not numbers:
-        return UNGROUPED_DRG
     return numbers[{Complexity.HIGH: 0, Complexity.MODERATE: len(numbers) // 2, Complexity.LOW: -1}[complexity]]
 
 
@@ -139,6 +137,9 @@ def make_case(rng: Random, patient: Patient, *, rank: int, seen: frozenset[str])
     principal = choose_principal(rng, patient, candidates, operation)
     findings = draw_findings(rng, patient, principal, candidates=candidates, setting=setting, complexity=complexity)
     conditions = [finding.condition for finding in findings]
+    # An emergency department leaves what is long known to others.
+    is_emergency = setting is Setting.EMERGENCY
+    eligible = [item for item in conditions if item is principal or not (is_emergency and item.role == "chronic")]
     start, end = _dates(rng, setting, rank, patient.num_encounters)
     return Case(
         patient=patient,
@@ -151,7 +152,7 @@ def make_case(rng: Random, patient: Patient, *, rank: int, seen: frozenset[str])
         is_new=specialty.name not in seen and chance(rng, 0.5),
         reason=principal if principal in conditions else conditions[0],
         findings=findings,
-        performed=_performed(rng, conditions, catalogue.procedures[specialty.name, setting], operation),
+        performed=_performed(rng, eligible, catalogue.procedures[specialty.name, setting], operation),
         traps=draw_traps(rng, patient, findings, specialty=specialty.name),
         drg=_drg(conditions[0].drgs or principal.drgs, complexity) if setting is Setting.INPATIENT else None,
     )

@@ -137,13 +137,12 @@ def _operative_note(rng: Random, case: Case, phrases: dict[str, Any]) -> Written
 
 
 def _technique(page: Page) -> None:
-    steps = page.phrases["technique"]
-    kept = [step for step in steps if chance(page.rng, 0.8)]
-    middle = len(kept) // 2
-    for step in kept[:middle]:
-        page.writer.add(step + " ")
-    page.fill("{Px} was then carried out. ", px=page.procedure(page.case.performed[0]))
-    page.writer.add(" ".join(kept[middle:]) + "\n")
+    for step in page.phrases["technique_before"]:
+        page.writer.add(step + " " if chance(page.rng, 0.8) else "")
+    page.fill("{Px} was then carried out.", px=page.procedure(page.case.performed[0]))
+    for step in page.phrases["technique_after"]:
+        page.writer.add(" " + step if chance(page.rng, 0.8) else "")
+    page.writer.add("\n")
 
 
 def _diagnosis_line(page: Page, finding: Finding, number: int) -> None:

@@ -99,6 +99,7 @@ def history(page: Page) -> None:
 
 def _course(page: Page) -> str:
     """How long the complaint has lasted: hours to days, days to weeks, or months."""
-    if page.case.setting in (Setting.EMERGENCY, Setting.INPATIENT) and page.case.reason.role != "chronic":
-        return "short"
-    return "long" if page.case.reason.role == "chronic" else "medium"
+    is_urgent = page.case.setting in (Setting.EMERGENCY, Setting.INPATIENT)
+    if page.case.reason.role == "chronic":
+        return "medium" if is_urgent else "long"
+    return "short" if is_urgent else "medium"

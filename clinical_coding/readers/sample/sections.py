@@ -18,11 +18,15 @@ MIN_WORDS: Final = (160, 260)
 ALLERGY_CODE: Final = "Z88.0"
 TOBACCO_GROUP: Final = "tobacco"
 SCHOOL_AGE: Final = 5
+TEEN_AGE: Final = 13
 ADULT_AGE: Final = 18
 SENIOR_AGE: Final = 65
 UNLISTED_ROLES: Final = frozenset({"status", "external"})
 """Roles that an assessment mostly leaves to other sections."""
 YEARS: Final = (2008, 2021)
+ANEMIA: Final = ("D5", "D6", "K92", "K25", "O99.01")
+KIDNEY_DISEASE: Final = ("N17", "N18")
+ELECTROLYTES: Final = ("E87", "E83")
 
 
 def past_history(page: Page) -> None:
@@ -122,7 +126,8 @@ def vitals(page: Page) -> None:
     page.heading("vitals", is_inline=True)
     is_small = page.case.patient.age < SCHOOL_AGE
     if not is_small:
-        page.writer.add(f"BP {between(rng, 104, 162)}/{between(rng, 58, 94)}, ")
+        highest = 162 if page.case.patient.age >= ADULT_AGE else 124
+        page.writer.add(f"BP {between(rng, 98, highest)}/{between(rng, 58, highest // 2 + 12)}, ")
     pulse = between(rng, 96, 150) if is_small else between(rng, 56, 108)
     breaths = between(rng, 22, 40) if is_small else between(rng, 12, 22)
     temperature = 97.4 + between(rng, 0, 20) / 10
@@ -132,7 +137,7 @@ def vitals(page: Page) -> None:
 def exam(page: Page) -> None:
     """The physical examination."""
     page.heading("exam")
-    page.fill(page.phrase("exam_child" if page.case.patient.age < ADULT_AGE else "exam"))
+    page.fill(page.phrase("exam_child" if page.case.patient.age < TEEN_AGE else "exam"))
     start = between(page.rng, 0, len(page.phrases["exam_more"]) - 1)
     for offset in range(between(page.rng, 2, 4)):
         page.writer.add(" " + page.phrases["exam_more"][(start + offset) % len(page.phrases["exam_more"])])
@@ -145,21 +150,29 @@ def results(page: Page) -> None:
     found = [pick(page.rng, item.condition.findings) for item in page.case.findings[:4] if item.condition.findings]
     if found:
         page.fill("{Found}. ", found="; ".join(found))
-    page.fill(page.phrase("labs"), **_laboratory(page))
+    has_salt_disorder = any(item.condition.code.startswith(ELECTROLYTES) for item in page.case.findings)
+    panel = page.phrases["labs"][0] if has_salt_disorder else page.phrase("labs")
+    page.fill(panel, **_laboratory(page))
     for trap in page.traps("excluded"):
         page.fill(" " + page.phrase("excluded"), dx=page.trap(trap))
     page.writer.add("\n")
 
 
 def _laboratory(page: Page) -> dict[str, str]:
+    """Draw laboratory values that do not contradict anemia or kidney disease."""
     rng = page.rng
+    codes = [item.condition.code for item in page.case.findings]
+    is_anemic = any(code.startswith(ANEMIA) for code in codes)
+    is_renal = any(code.startswith(KIDNEY_DISEASE) for code in codes)
+    hemoglobin = between(rng, 78, 106) if is_anemic else between(rng, 116, 158)
+    creatinine = between(rng, 16, 48) if is_renal else between(rng, 6, 12)
     return {
-        "a": f"{between(rng, 45, 128) / 10:.1f}",
-        "b": f"{between(rng, 116, 158) / 10:.1f}",
+        "a": f"{between(rng, 45, 108) / 10:.1f}",
+        "b": f"{hemoglobin / 10:.1f}",
         "c": str(between(rng, 150, 390)),
         "d": str(between(rng, 134, 144)),
-        "e": f"{between(rng, 34, 50) / 10:.1f}",
-        "f": f"{between(rng, 6, 12) / 10:.1f}",
+        "e": f"{between(rng, 35, 50) / 10:.1f}",
+        "f": f"{creatinine / 10:.1f}",
         "g": str(between(rng, 78, 168)),
     }
 

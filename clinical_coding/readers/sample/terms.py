@@ -14,6 +14,8 @@ MAX_TERM_WORDS: Final = 9
 _NAMES = (
     "Alzheimer", "Barrett", "Bell", "Berger", "Colles", "Crohn", "Graves", "Guillain", "Hashimoto", "Parkinson",
 )  # fmt: skip
+# Parentheses that the rest of the term cannot do without.
+_BROKEN = re.compile(r"\((due|of|with|in|to|from)\b", re.IGNORECASE)
 # Terms that only a tabular list uses.
 _STILTED = re.compile(r"unspecified|elsewhere|other |encounter|,.* or |subsequent", re.IGNORECASE)
 
@@ -36,6 +38,8 @@ def official_terms(code: str, *, library: CodeLibrary) -> Iterator[str]:
     if entry is None or not library.is_valid(code):
         raise ValueError(f"sample code {code} is not a valid code of release {library.release}; correct its data file")
     for term in (entry.description, *entry.inclusion_terms):
+        if _BROKEN.search(term):
+            continue
         plain = re.sub(r"\s*[(\[].*?[)\]]", "", term)
         plain = re.sub(r",? (NOS|initial encounter.*)$", "", plain).strip()
         if 0 < len(plain.split()) <= MAX_TERM_WORDS and not _STILTED.search(plain):

@@ -62,6 +62,9 @@ def _parse(template: str) -> tuple[tuple[str, str | None], ...]:
 
 def _capitalised(fragment: Fragment) -> Fragment:
     text, key = fragment[0]
+    if text[1:2].isupper():
+        # As in eGFR and pH.
+        return fragment
     return ((text[:1].upper() + text[1:], key), *fragment[1:])
 
 
