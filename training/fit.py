@@ -183,11 +183,13 @@ def fit(
     if accelerator.num_processes > 1:
         raise ValueError(f"training runs in one process, but {accelerator.num_processes} were launched; launch one")
     optimiser = torch.optim.AdamW(_parameter_groups(model, config), weight_decay=options.weight_decay)
+    total_steps = options.num_epochs * steps_an_epoch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         [options.lora_learning_rate, options.head_learning_rate],
-        total_steps=options.num_epochs * steps_an_epoch,
-        pct_start=options.warmup_share,
+        total_steps=total_steps,
+        # In a run of few steps the share may be one step, in which torch divides by zero.
+        pct_start=max(options.warmup_share, min(1.5 / total_steps, 0.75)),
     )
     prepared, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
     progress = _resume(accelerator, checkpoints)

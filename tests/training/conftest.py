@@ -81,19 +81,38 @@ def made_encoder(make_encoder: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def made_config(
-    tiny_config: TrainConfig,
-    made_encoder: Path,
-    made_records: list[CodedRecord],
-    tmp_path_factory: pytest.TempPathFactory,
+    made_encoder: Path, made_records: list[CodedRecord], tmp_path_factory: pytest.TempPathFactory
 ) -> TrainConfig:
     """A training of the tiny encoder on the made-up records, refit included."""
     path = tmp_path_factory.mktemp("records") / "records.jsonl"
     write_jsonl(made_records, path)
-    base = tiny_config.base_model.model_copy(update={"folder": made_encoder})
-    windowing = tiny_config.windowing.model_copy(update={"max_window_tokens": 32})
-    head = tiny_config.head.model_copy(update={"num_sampled_labels": 8})
-    changes = {"records": f"jsonl:{path}", "base_model": base, "windowing": windowing, "head": head, "refit": True}
-    return tiny_config.model_copy(update=changes)
+    optimisation = {
+        "num_epochs": 2,
+        "batch_records": 4,
+        "lora_learning_rate": 0.002,
+        "head_learning_rate": 0.01,
+        "weight_decay": 0.01,
+        "warmup_share": 0.1,
+        "max_gradient_norm": 10.0,
+        "patience_epochs": 2,
+        "precision": "fp32",
+        "cache_lower_layers": True,
+        "checkpoint_steps": 4,
+    }
+    return TrainConfig.model_validate(
+        {
+            "records": f"jsonl:{path}",
+            "splits": ["train"],
+            "base_model": {"name": "tests/tiny-bert", "revision": "0", "folder": made_encoder},
+            "windowing": {"max_window_tokens": 32, "max_windows": 32},
+            "lora": {"rank": 4, "alpha": 8, "dropout": 0.1, "num_top_layers": 2},
+            "head": {"num_sampled_labels": 8, "evidence_weight": 0.5},
+            "optimisation": optimisation,
+            "calibration_share": 0.2,
+            "refit": True,
+            "seed": 0,
+        }
+    )
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +153,7 @@ def start_fit(corpus: Corpus, made_config: TrainConfig, tmp_path: Path) -> Itera
         folder: str = "fit",
         kill_at: int | None = None,
         cached: bool = True,
-        spoil: Callable[[CodingModel], None] | None = None,
+        adjust: Callable[[CodingModel], None] | None = None,
         held_out_score: Callable[[CodingModel], float] | None = None,
         accelerator: Any = None,
         **optimisation: Any,
@@ -142,8 +161,8 @@ def start_fit(corpus: Corpus, made_config: TrainConfig, tmp_path: Path) -> Itera
         options = made_config.optimisation.model_copy(update=optimisation)
         config = made_config.model_copy(update={"optimisation": options})
         model, _ = build_model(config, corpus.descriptions_LD, prior_L=corpus.priors(corpus.windows))
-        if spoil is not None:
-            spoil(model)
+        if adjust is not None:
+            adjust(model)
         siblings = corpus.label_space.siblings()
         sampler = LabelSampler(siblings, num_sampled=config.head.num_sampled_labels, seed=config.seed)
         stored = corpus.lower_layers if cached else None
@@ -165,6 +184,7 @@ def start_fit(corpus: Corpus, made_config: TrainConfig, tmp_path: Path) -> Itera
                 checkpoints=tmp_path / folder,
                 held_out_score=None if held_out_score is None else lambda: held_out_score(model),
                 report=report,
+                before_checkpoint=lambda: None,
             )
         except KeyboardInterrupt:
             assert kill_at is not None
