@@ -3,6 +3,7 @@
 They do not depend on the sample generator, so losses measured on them stay what they are.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,21 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
+from clinical_coding.bundle import Calibration
+from clinical_coding.manifest import Manifest
 from clinical_coding.readers import write_jsonl
 from clinical_coding.records import CodedRecord
+from governance.versions import resolve_version
 from training.build import build_model
+from training.bundle_writer import write_bundle
 from training.config import TrainConfig
 from training.corpus import Corpus, prepare
 from training.dataset import Collator, store_records
 from training.fit import FitResult, fit
-from training.label_space import LabelSampler
+from training.label_space import LabelSampler, LabelSpace
 from training.model.coding_model import CodingModel
+from training.model.lexical import LexicalMatch
+from training.train import TrainResult, train
 
 WORDS = {
     "icd10cm:I10": "essential hypertension",
@@ -191,3 +198,57 @@ def start_fit(corpus: Corpus, made_config: TrainConfig, tmp_path: Path) -> Itera
         return fitted
 
     yield start
+
+
+@dataclass(frozen=True)
+class MadeStore:
+    """A data directory in which the made-up records trained one version; to be read, not written."""
+
+    data_dir: Path
+    result: TrainResult
+    bundle: Path
+
+
+@pytest.fixture(scope="session")
+def made_store(made_config: TrainConfig, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MadeStore:
+    """Train the made-up records once, without being killed."""
+    data_dir = tmp_path_factory.mktemp("made") / "data"
+    data_dir.mkdir()
+    shutil.copy(empty_store / "mlflow.db", data_dir)
+    result = train(made_config, data_dir=data_dir, console=Console(quiet=True))
+    return MadeStore(data_dir, result, resolve_version("1", data_dir=data_dir).folder)
+
+
+@pytest.fixture(scope="session")
+def write_model(corpus: Corpus, made_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Write a bundle of an untrained model whose LoRA factors are random; gives folder and model."""
+
+    def write(
+        *, label_space: LabelSpace | None = None, calibration: Calibration, threshold: float, max_windows: int = 64
+    ) -> tuple[Path, CodingModel]:
+        space = label_space or corpus.label_space
+        draw = torch.Generator().manual_seed(0)
+        descriptions_LD = torch.nn.functional.normalize(torch.randn(len(space.labels), 32, generator=draw), dim=1)
+        windowing = made_config.windowing.model_copy(update={"max_windows": max_windows})
+        config = made_config.model_copy(update={"windowing": windowing})
+        model, wrapped = build_model(config, descriptions_LD, prior_L=torch.full((len(space.labels),), 0.2))
+        for name, value in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(value, std=0.2, generator=draw)
+        folder = write_bundle(
+            tmp_path_factory.mktemp("written") / "bundle",
+            config=config,
+            wrapped=wrapped,
+            head=model.head,
+            tokenizer=corpus.tokenizer,
+            label_space=space,
+            lexical=LexicalMatch.build(space.terms),
+            calibration=calibration,
+            threshold=threshold,
+            manifest=Manifest(record_ids=("r1",), content_sha256="0" * 64, splits={"train": 1}, sources=("made",)),
+            code_commit=None,
+            reference={},
+        )
+        return folder, model.eval()
+
+    return write

@@ -57,6 +57,8 @@ def cut_windows(
     Returns:
         The windows of each document, in order.
     """
+    if not documents:
+        return []
     texts = [note.text for notes in documents for note in notes]
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False)
     first, last = tokenizer("")["input_ids"]

@@ -1,0 +1,168 @@
+"""The one forward: bundles reloaded, batches equal to single notes, evidence in range, memory bounded."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clinical_coding.bundle import Calibration
+from clinical_coding.code_library import load_icd10cm
+from clinical_coding.codes import Code
+from clinical_coding.predictions import PredictedCode
+from clinical_coding.records import CodedRecord, Note
+from training.label_space import build_label_space
+from training.model import Scorer, scorer
+from training.model.coding_model import CodingModel, stack_windows
+from training.model.windows import cut_windows
+
+LOGIT_ALONE = Calibration(logit_weight=1.0, lexical_weight=0.0, offset=0.0)
+BOTH = Calibration(logit_weight=1.0, lexical_weight=6.0, offset=-2.0)
+ZERO_WIDTH = Note(note_id="n1", text="\u200b\u200b")
+
+LONG_NOTE = """
+import resource, sys
+from pathlib import Path
+from clinical_coding.records import Note
+from training.model import Scorer
+
+scorer = Scorer(Path(sys.argv[1]), num_threads=1)
+scorer.score([[Note(note_id="n1", text="chest pain")]])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+text = ("pneumonia of the left lower lobe, " * 6000)[:200_000]
+(codes,) = scorer.score([[Note(note_id="n1", text=text)]])
+print(len(codes), max(span.end for code in codes for span in code.evidence))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def written(write_model: Any) -> tuple[Path, CodingModel]:
+    return write_model(calibration=BOTH, threshold=0.3, max_windows=10_000)
+
+
+@pytest.fixture(scope="module")
+def loaded(written: tuple[Path, CodingModel]) -> Scorer:
+    return Scorer(written[0])
+
+
+@pytest.fixture(scope="module")
+def documents(made_records: list[CodedRecord]) -> list[tuple[Note, ...]]:
+    """Twelve documents of one to a dozen windows, the longest and shortest side by side, one without tokens."""
+    long = Note(note_id="n9", text=" ".join(record.notes[0].text for record in made_records[:6]))
+    chosen = [record.notes for record in made_records[:9]]
+    return [*chosen, (Note(note_id="n1", text="asthma"),), (long,), (ZERO_WIDTH,)]
+
+
+def confidences(codes: tuple[PredictedCode, ...]) -> dict[str, float]:
+    return {code.key: code.confidence for code in codes}
+
+
+def test_logits_are_those_before_the_merge(write_model: Any, documents: list[tuple[Note, ...]]) -> None:
+    folder, model = write_model(calibration=LOGIT_ALONE, threshold=0.3)
+    reloaded = Scorer(folder)
+    for document in documents[:4]:
+        (windows,) = cut_windows([document], tokenizer=reloaded._tokenizer, windowing=reloaded.bundle.windowing)
+        with torch.no_grad():
+            logits_BL, _, _ = model(stack_windows([windows.input_ids], pad_token_id=0))
+        found = confidences(reloaded.score([document])[0])
+        confidence_L = np.array([found[label.key] for label in reloaded.labels])
+        # float32 through three layers, with the products of LoRA added to the weights instead of the outputs.
+        np.testing.assert_allclose(np.log(confidence_L / (1 - confidence_L)), logits_BL[0].numpy(), atol=1e-4)
+
+
+def test_a_batch_gives_what_single_documents_give(loaded: Scorer, documents: list[tuple[Note, ...]]) -> None:
+    for together, document in zip(loaded.score(documents), documents, strict=True):
+        (alone,) = loaded.score([document])
+        assert confidences(together) == pytest.approx(confidences(alone), abs=1e-6)
+        assert [code.evidence for code in together] == [code.evidence for code in alone]
+
+
+def test_parts_give_what_the_whole_gives(
+    loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = loaded.score(documents)
+    monkeypatch.setattr(scorer, "_MAX_WINDOWS_A_PASS", 3)
+    monkeypatch.setattr(scorer, "_MAX_SCORES", 100)
+    for parts, one in zip(loaded.score(documents), whole, strict=True):
+        assert confidences(parts) == pytest.approx(confidences(one), abs=1e-6)
+
+
+def test_codes_are_ranked_and_suggested_from_the_threshold(loaded: Scorer, documents: list[tuple[Note, ...]]) -> None:
+    suggested = 0
+    for document, codes in zip(documents, loaded.score(documents), strict=True):
+        texts = {note.note_id: note.text for note in document}
+        ranked = [code.confidence for code in codes]
+        assert ranked == sorted(ranked, reverse=True)
+        for code in codes:
+            assert code.suggested == (code.confidence >= loaded.bundle.threshold)
+            assert bool(code.evidence) == code.suggested
+            suggested += code.suggested
+            for span in code.evidence:
+                assert 0 <= span.start < span.end <= len(texts[span.note_id])
+    assert 0 < suggested < len(documents) * len(loaded.labels)
+
+
+def test_notes_without_tokens_have_no_codes(loaded: Scorer) -> None:
+    assert loaded.score([[ZERO_WIDTH]]) == [()]
+    assert loaded.score([]) == []
+
+
+def test_a_note_of_marks_alone_is_scored(loaded: Scorer) -> None:
+    # Tokens, but no sentence for the lexical match.
+    (codes,) = loaded.score([[Note(note_id="n1", text=";")]])
+    assert len(codes) == len(loaded.labels)
+
+
+def test_at_most_a_hundred_codes_are_ranked(write_model: Any) -> None:
+    leaves = load_icd10cm().leaves()[:130]
+    space = build_label_space(Code.model_validate({"system": "icd10cm", "code": leaf}) for leaf in leaves)
+    many = Scorer(write_model(label_space=space, calibration=LOGIT_ALONE, threshold=0.0)[0])
+    (codes,) = many.score([[Note(note_id="n1", text="Seen for cholera.")]])
+    assert len(codes) == len({code.key for code in codes}) == 100
+    assert all(code.suggested and code.evidence for code in codes)
+
+
+def test_a_very_long_note_is_scored_in_bounded_memory(write_model: Any) -> None:
+    folder, _ = write_model(calibration=BOTH, threshold=0.0, max_windows=10_000)
+    command = [sys.executable, "-c", LONG_NOTE, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found, kilobytes = done.stdout.splitlines()
+    num_codes, last = map(int, found.split())
+    assert num_codes == 10
+    assert 0 < last <= 200_000
+    # 35,000 tokens: their ids, offsets and states of 32 units are tens of megabytes.
+    assert int(kilobytes) < 400_000
+
+
+FILES = [
+    "adapter/adapter_config.json",
+    "adapter/adapter_model.safetensors",
+    "encoder/config.json",
+    "encoder/model.safetensors",
+    "encoder/tokenizer.json",
+    "encoder/tokenizer_config.json",
+    "head.safetensors",
+    "labels.json",
+    "lexical.safetensors",
+    "manifest.json",
+]
+
+
+def test_every_file_is_named_here(written: tuple[Path, CodingModel]) -> None:
+    assert sorted(json.loads((written[0] / "bundle.json").read_text())["files"]) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_changed_byte_is_refused(written: tuple[Path, CodingModel], tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(written[0], tmp_path / "bundle")
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"bundle file {name} does not have the SHA-256"):
+        Scorer(folder)
