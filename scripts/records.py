@@ -10,7 +10,7 @@ from rich.table import Table
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Coded records: check them, write them in another form.")
+app = typer.Typer(no_args_is_help=True, help="Coded records: check them, write them in another form, export schemas.")
 
 Spec = Annotated[
     str, typer.Argument(help="jsonl:PATH, parquet:PATH, codiesp:PATH[?lang=en&task=D], or sample:N[?seed=0].")
@@ -56,3 +56,11 @@ def convert(spec: Spec, out: Annotated[Path, typer.Argument(help="A .jsonl or .p
         raise ValueError(f"file {out.name!r} ends in {out.suffix!r}; expected .jsonl or .parquet")
     count = writers[out.suffix](read_records(spec), out)
     Console(stderr=True).print(f"{count:,} records in {out}")
+
+
+@app.command()
+def schemas(folder: Annotated[Path, typer.Argument(help="Where to write NAME.json for each artefact.")]) -> None:
+    """Write the JSON Schema of coded records and of everything else that is exchanged."""
+    from clinical_coding.schemas import export_schemas
+
+    Console(stderr=True).print(f"{len(export_schemas(folder))} schemas in {folder}")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine
 
@@ -98,7 +99,8 @@ def create_app(
         yield
         await dispatcher.close()
 
-    app = FastAPI(title="chartloop", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    # Hospitals' networks are closed: the page's scripts come from here, not from a content delivery network.
+    app = FastAPIOffline(title="chartloop", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
     add_problem_handlers(app, retry_after_seconds=settings.probe_seconds)
     builder = SuggestionBuilder(labels, version=version, routing=routing)
     app.include_router(_suggestions(settings, dispatcher=dispatcher, builder=builder, metrics=metrics))
