@@ -1,7 +1,9 @@
 """The training loop: golden losses, resumption, early stopping, and a stop before what is not finite."""
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -21,13 +23,13 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
         torch.testing.assert_close(value, other[name], atol=atol, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_ten_steps_give_the_golden_losses(start_fit) -> None:
+def test_ten_steps_give_the_golden_losses(start_fit: Any) -> None:
     losses = start_fit(num_epochs=1).losses
     assert losses == pytest.approx(GOLDEN, rel=GOLDEN_TOLERANCE)
 
 
 @pytest.mark.parametrize("batch_records", [40, 20, 10])
-def test_a_fit_may_be_of_very_few_steps(start_fit, batch_records: int) -> None:
+def test_a_fit_may_be_of_very_few_steps(start_fit: Any, batch_records: int) -> None:
     # A tenth of the steps, the warm-up, is less than one.
     losses = start_fit(num_epochs=1, batch_records=batch_records).losses
     assert len(losses) == 40 // batch_records
@@ -35,7 +37,7 @@ def test_a_fit_may_be_of_very_few_steps(start_fit, batch_records: int) -> None:
 
 
 @pytest.mark.parametrize("kill_at", [3, 13])
-def test_a_killed_fit_goes_on_to_the_same_weights(start_fit, kill_at: int) -> None:
+def test_a_killed_fit_goes_on_to_the_same_weights(start_fit: Any, kill_at: int) -> None:
     whole = start_fit(folder="whole")
     killed = start_fit(folder="killed", kill_at=kill_at)
     assert (killed.result, len(killed.losses)) == (None, kill_at)
@@ -46,7 +48,7 @@ def test_a_killed_fit_goes_on_to_the_same_weights(start_fit, kill_at: int) -> No
     assert_same_weights(resumed.weights(), whole.weights(), atol=0)
 
 
-def test_a_fit_that_ended_is_not_done_again(start_fit) -> None:
+def test_a_fit_that_ended_is_not_done_again(start_fit: Any) -> None:
     whole = start_fit(num_epochs=1)
     again = start_fit(num_epochs=1)
     assert again.losses == []
@@ -59,7 +61,7 @@ def no_dropout(model: torch.nn.Module) -> None:
             module.p = 0.0
 
 
-def test_stored_lower_layers_give_the_losses_of_computed_ones(start_fit) -> None:
+def test_stored_lower_layers_give_the_losses_of_computed_ones(start_fit: Any) -> None:
     # Where the frozen layers are run, their dropout is drawn anew in every step; without it both are the same.
     stored = start_fit(folder="stored", num_epochs=1, adjust=no_dropout)
     computed = start_fit(folder="computed", num_epochs=1, adjust=no_dropout, cached=False)
@@ -67,10 +69,10 @@ def test_stored_lower_layers_give_the_losses_of_computed_ones(start_fit) -> None
     assert stored.losses == pytest.approx(computed.losses, rel=2e-3)
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_update(start_fit) -> None:
+def test_a_loss_that_is_not_finite_stops_before_the_update(start_fit: Any) -> None:
     before = {}
 
-    def adjust(model) -> None:
+    def adjust(model: torch.nn.Module) -> None:
         with torch.no_grad():
             model.head.bias.weight[0] = torch.inf
         before.update({name: value.detach().clone() for name, value in model.named_parameters()})
@@ -83,11 +85,11 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(start_fit) -> None:
         assert torch.equal(value, before[name]), name
 
 
-def test_early_stopping_keeps_the_best_weights(start_fit) -> None:
+def test_early_stopping_keeps_the_best_weights(start_fit: Any) -> None:
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
     seen = []
 
-    def score(model) -> float:
+    def score(model: torch.nn.Module) -> float:
         seen.append({name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad})
         return next(scores)
 
@@ -97,8 +99,8 @@ def test_early_stopping_keeps_the_best_weights(start_fit) -> None:
     assert_same_weights(fitted.weights(), seen[1], atol=0)
 
 
-def test_a_fit_killed_between_epochs_still_knows_the_best(start_fit) -> None:
-    def scorer(values: list[float]):
+def test_a_fit_killed_between_epochs_still_knows_the_best(start_fit: Any) -> None:
+    def scorer(values: list[float]) -> Callable[[torch.nn.Module], float]:
         remaining = iter(values)
         return lambda _model: next(remaining)
 
@@ -109,7 +111,7 @@ def test_a_fit_killed_between_epochs_still_knows_the_best(start_fit) -> None:
     assert (resumed.result.best_epoch, resumed.result.num_steps) == (1, 30)
 
 
-def test_several_processes_are_refused(start_fit) -> None:
+def test_several_processes_are_refused(start_fit: Any) -> None:
     # Launching two would train twice the time to see the same line.
     with pytest.raises(ValueError, match=r"runs in one process, but 2 were launched; launch one"):
         start_fit(accelerator=SimpleNamespace(num_processes=2))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,13 +27,6 @@ from training.train import train
 
 TRAIN = "from scripts.chartloop import main; main()"
 NOTE_TEXT = b"patient was seen today"
-
-
-@pytest.fixture
-def data_dir(empty_store: Path, tmp_path: Path) -> Path:
-    (tmp_path / "data").mkdir()
-    shutil.copy(empty_store / "mlflow.db", tmp_path / "data")
-    return tmp_path / "data"
 
 
 def start(config: TrainConfig, data_dir: Path, **optimisation: Any) -> subprocess.Popen[str]:

@@ -52,7 +52,7 @@ def spans_of(notes: list[Note], windows: TokenWindows, contribution_M: np.ndarra
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bytes_in_pairs"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(texts=TEXTS, data=st.data())
 def test_spans_are_whole_words_inside_their_note(
     request: pytest.FixtureRequest, kind: str, texts: list[str], data: st.DataObject
