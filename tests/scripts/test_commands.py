@@ -16,8 +16,8 @@ from ledger.engine import default_url, open_engine
 from ledger.principals import authenticate
 
 HEAVY = [
-    "accelerate", "datasets", "fastapi", "matplotlib", "mlflow", "numpy", "pandas", "peft", "pyarrow", "pydantic", "scipy",
-    "simple_icd_10_cm", "sklearn", "sqlalchemy", "torch", "transformers", "uvicorn",
+    "accelerate", "datasets", "fastapi", "matplotlib", "mlflow", "numpy", "pandas", "peft", "pyarrow", "pydantic",
+    "scipy", "simple_icd_10_cm", "sklearn", "sqlalchemy", "torch", "transformers", "uvicorn",
 ]  # fmt: skip
 HELP = f"""
 import sys
