@@ -52,16 +52,27 @@ def calibrate(
     weights_P = np.ones(len(gold_P))
     if len(gold_P) > _MAX_PAIRS:
         negatives = np.flatnonzero(~gold_P)
-        drawn = np.random.default_rng(seed).choice(negatives, _MAX_PAIRS - gold_P.sum(), replace=False)
+        num_drawn = max(_MAX_PAIRS - int(gold_P.sum()), _MAX_PAIRS // 2)
+        drawn = np.random.default_rng(seed).choice(negatives, min(num_drawn, len(negatives)), replace=False)
         chosen = np.sort(np.concatenate([np.flatnonzero(gold_P), drawn]))
         weights_P = np.where(gold_P, 1.0, len(negatives) / len(drawn))[chosen]
         gold_P, features_P2 = gold_P[chosen], features_P2[chosen]
-    fitted = LogisticRegression(C=1e4, max_iter=1000).fit(features_P2, gold_P, sample_weight=weights_P)
-    calibration = Calibration(
-        logit_weight=float(fitted.coef_[0, 0]),
-        lexical_weight=float(fitted.coef_[0, 1]),
-        offset=float(fitted.intercept_[0]),
-    )
+    calibration = _fit_weights(features_P2, gold_P, weights_P)
     all_NL = confidences(logits_NL, share_NL, calibration)
     threshold, _ = best_threshold(all_NL[known_NL], gold_NL[known_NL], num_positive=int(gold_NL[known_NL].sum()))
     return calibration, threshold
+
+
+def _fit_weights(features_P2: NDArray[Any], gold_P: NDArray[Any], weights_P: NDArray[Any]) -> Calibration:
+    """Logistic regression whose two weights are never negative: a barely trained model must not be turned around."""
+    coefficients, used = np.zeros(2), np.array([True, True])
+    while used.any():
+        fitted = LogisticRegression(C=1e4, max_iter=1000).fit(features_P2[:, used], gold_P, sample_weight=weights_P)
+        if (fitted.coef_ > 0).all():
+            coefficients[used] = fitted.coef_[0]
+            offset = float(fitted.intercept_[0])
+            break
+        used[np.flatnonzero(used)[fitted.coef_[0].argmin()]] = False
+    else:
+        offset = float(np.log(weights_P[gold_P].sum() / weights_P[~gold_P].sum()))
+    return Calibration(logit_weight=float(coefficients[0]), lexical_weight=float(coefficients[1]), offset=offset)

@@ -83,7 +83,9 @@ def prepare(config: TrainConfig, *, records: Path, folder: Path, accelerator: Ac
             f"calibration_share {config.calibration_share} holds out {held_out.sum()} of {len(held_out)} records; "
             "train on more patients"
         )
-    label_space = build_label_space(code for record in load_records(stored) for code in record.codes)
+    # Without a refit the held-out patients' own codes would be labels that nothing ever trains.
+    learned = stored if config.refit else stored.select(np.flatnonzero(~held_out))
+    label_space = build_label_space(code for record in load_records(learned) for code in record.codes)
     if not label_space.labels:
         raise ValueError("the training records carry no positive or negative code; nothing can be learned from them")
     base = config.base_model.locate()

@@ -176,12 +176,12 @@ def fit(
             a fit that goes on from there does not report it again.
 
     Raises:
-        ValueError: A loss or gradient is not finite, or several processes were launched.
+        ValueError: A loss or gradient is not finite.
     """
     options = config.optimisation
     steps_an_epoch = -(-len(windows) // options.batch_records)
-    if accelerator.num_processes > 1:
-        raise ValueError(f"training runs in one process, but {accelerator.num_processes} were launched; launch one")
+    # An earlier fit's model and optimiser would be written into this one's checkpoints.
+    accelerator.free_memory()
     optimiser = torch.optim.AdamW(_parameter_groups(model, config), weight_decay=options.weight_decay)
     total_steps = options.num_epochs * steps_an_epoch
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -6,16 +6,18 @@ each get their own.
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 from clinical_coding.artefact import publish, sha256_of_json
 from clinical_coding.manifest import Manifest
 from training.config import TrainConfig
 
-__all__ = ["TrainingSession", "open_session"]
+__all__ = ["TrainingSession", "open_session", "remove_abandoned"]
 
 _RUN_FILE = "run.json"
 
@@ -48,17 +50,25 @@ class TrainingSession:
 
 @contextmanager
 def open_session(config: TrainConfig, manifest: Manifest, *, checkpoints: Path) -> Iterator[TrainingSession]:
-    """Take the folder of this configuration and these records, or the next free one beside it."""
+    """Take a folder of this configuration and these records: one that a killed run left, else a free one."""
     key = sha256_of_json([config.model_dump(mode="json"), manifest.content_sha256])[:16]
-    number = 0
-    while True:
-        folder = checkpoints / (key if number == 0 else f"{key}-{number}")
+    left = sorted(path.parent for path in checkpoints.glob(f"{key}*/{_RUN_FILE}"))
+    fresh = (checkpoints / (key if number == 0 else f"{key}-{number}") for number in count())
+    for folder in chain(left, fresh):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                number += 1
                 continue
             yield TrainingSession(folder)
             return
+
+
+def remove_abandoned(checkpoints: Path) -> None:
+    """Remove the records that processes killed while reading left behind: they hold notes."""
+    for path in checkpoints.glob("incoming-*.arrow"):
+        try:
+            os.kill(int(path.stem.removeprefix("incoming-")), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)

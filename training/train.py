@@ -43,7 +43,7 @@ from training.predict import predict
 from training.progress import progress_bar
 from training.reference import reference_histograms
 from training.register import register_version
-from training.session import TrainingSession, open_session
+from training.session import TrainingSession, open_session, remove_abandoned
 from training.tracking import TrackedRun, start_run
 
 __all__ = ["TrainResult", "train"]
@@ -84,6 +84,7 @@ def train(config: TrainConfig, *, data_dir: Path, console: Console, rejects: Pat
         ValueError: Configuration, records or base model are not usable; the message says what to do.
     """
     directory = DataDirectory.locate(data_dir)
+    remove_abandoned(directory.checkpoints)
     incoming = directory.checkpoints / f"incoming-{os.getpid()}.arrow"
     try:
         with progress_bar("read records", total=None, console=console) as advance:
@@ -102,9 +103,10 @@ def _train_in_session(
     config: TrainConfig, manifest: Manifest, *, session: TrainingSession, data_dir: Path, console: Console
 ) -> TrainResult:
     accelerator = Accelerator(mixed_precision="bf16" if config.optimisation.precision == "bf16" else "no")
-    resolved = config.model_dump(mode="json")
+    if accelerator.num_processes > 1:
+        raise ValueError(f"training runs in one process, but {accelerator.num_processes} were launched; launch one")
     with start_run(
-        resolved,
+        config.model_dump(mode="json"),
         data_dir=data_dir,
         manifest=manifest,
         dataset=manifest.sources[0],
@@ -269,9 +271,8 @@ def _without_folders(spec: str) -> str:
 
 def _code_commit() -> str | None:
     """Commit of the checkout that this code runs from; None outside one."""
-    git = shutil.which("git")
-    if git is None:
+    git, root = shutil.which("git"), Path(__file__).resolve().parents[1]
+    if git is None or not (root / ".git").exists():
         return None
-    folder = Path(__file__).resolve().parent
-    done = subprocess.run([git, "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    done = subprocess.run([git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
