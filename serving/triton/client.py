@@ -53,6 +53,8 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A proxy that the environment names for the web must see no notes.
+    ("grpc.enable_http_proxy", 0),
     # Channels of one process share connections by default; a fresh one must not inherit a dead one's back-off.
     ("grpc.use_local_subchannel_pool", 1),
 )

@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -36,3 +37,24 @@ def test_the_gateways_side_imports_no_torch() -> None:
     modules = "serving.triton.client, serving.triton.server, serving.triton.repository, serving.triton.config"
     program = f"import sys, {modules}\nsys.exit('torch' in sys.modules or 'training' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_proxy_of_the_environment_is_not_asked(run: Any, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        proxy.settimeout(0.3)
+        for variable in ("http_proxy", "https_proxy", "grpc_proxy"):
+            monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        for variable in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+            monkeypatch.delenv(variable, raising=False)
+        backend = TritonBackend(f"127.0.0.1:{free_port}", version=1, labels=LABELS, bundle_sha256="0" * 64)
+
+        async def ask() -> None:
+            with pytest.raises(BackendUnavailableError):
+                await backend.score(NOTES, timeout_seconds=2)
+            await backend.close()
+
+        run(ask())
+        with pytest.raises(TimeoutError):
+            proxy.accept()
