@@ -45,8 +45,8 @@ class _Inbox:
         self._connection = connection
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._held: _Job | None = None
-        # Adding to and removing from a set is atomic; a cancel that comes too late is forgotten with its job.
-        self._cancelled: set[int] = set()
+        # Numbers of the jobs that nobody has taken or cancelled; adding to and removing from a set is atomic.
+        self._wanted: set[int] = set()
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def next_batch(self, *, max_size: int, max_characters: int) -> list[_Job]:
@@ -70,23 +70,32 @@ class _Inbox:
         return [job for job in batch if self._is_wanted(job)]
 
     def _is_wanted(self, job: _Job) -> bool:
-        if job.number in self._cancelled:
-            self._cancelled.discard(job.number)
-            return False
-        return time.monotonic() < job.expires_at
+        is_cancelled = job.number not in self._wanted
+        self._wanted.discard(job.number)
+        return not is_cancelled and time.monotonic() < job.expires_at
 
     def _read(self) -> None:
+        try:
+            self._take_all()
+        except Exception:
+            # A gateway that was killed may leave half a frame, or a reset. The exception may quote notes.
+            pass
+        finally:
+            # The forward may be at work in the main thread, and nobody wants its result any more.
+            os._exit(0)
+
+    def _take_all(self) -> None:
         with self._connection.makefile("rb") as stream:
             while header := stream.read(FRAME_HEADER.size):
                 if len(header) < FRAME_HEADER.size:
                     break
                 message = read_to_worker(stream.read(FRAME_HEADER.unpack(header)[0]))
                 if isinstance(message, Cancel):
-                    self._cancelled.add(message.number)
+                    # One that comes too late finds nothing to discard, so the set holds open numbers alone.
+                    self._wanted.discard(message.number)
                 else:
+                    self._wanted.add(message.number)
                     self._jobs.put(_job(message))
-        # The forward may be at work in the main thread, and nobody wants its result any more.
-        os._exit(0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
 from serving.backends import BackendUnavailableError, DeadlineExceededError, QueueFullError
 from serving.fallback.client import FallbackBackend, FallbackSettings
+from serving.fallback.messages import FRAME_HEADER, Cancel, frame
 
 NOTES = (Note(note_id="n1", text="Seen for essential hypertension and type 2 diabetes mellitus. Denies chest pain."),)
 LONG = (Note(note_id="long", text="Hypertension and diabetes were discussed at length. " * 1_500),)
@@ -206,3 +208,38 @@ asyncio.run(main())
     while is_alive(pid) and time.monotonic() < give_up_at:
         time.sleep(0.02)
     assert not is_alive(pid)
+
+
+WAITING = """
+import socket, sys
+from serving.fallback.worker import _Inbox
+connection = socket.socket(fileno=int(sys.argv[1]))
+connection.sendall(b"an answer that nobody reads")
+print("waiting", flush=True)
+_Inbox(connection).next_batch(max_size=1, max_characters=1)
+"""
+
+
+@pytest.mark.parametrize(
+    "last_words", [b"", frame(Cancel(number=1))[:3], FRAME_HEADER.pack(19) + b"Wilhelmina, seen fo"]
+)
+def test_the_worker_ends_in_silence_whatever_a_dying_gateway_leaves(last_words: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", WAITING, str(theirs.fileno())]
+    with (
+        subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as worker,
+        theirs,
+    ):
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "waiting\n"
+        ours.sendall(last_words)
+        # With unread data this end resets the connection, as a killed process does.
+        ours.close()
+        theirs.close()
+        try:
+            _, complaints = worker.communicate(timeout=20)
+        finally:
+            worker.kill()
+    assert (worker.returncode, complaints) == (0, "")
