@@ -17,6 +17,7 @@ __all__ = [
     "DeadlineExceededError",
     "InvalidInputError",
     "QueueFullError",
+    "RequestFailedError",
 ]
 
 
@@ -29,6 +30,7 @@ class BackendError(Exception):
         ├── BackendUnavailableError   not running, not loaded, died: ask another backend
         ├── QueueFullError            running, and too busy: come back later
         ├── DeadlineExceededError     did not answer in time
+        ├── RequestFailedError        failed at these notes, and answers others: ask another backend
         └── InvalidInputError         the notes cannot be scored by any backend
     """
 
@@ -47,6 +49,10 @@ class QueueFullError(BackendError):
 
 class DeadlineExceededError(BackendError):
     """The answer did not come within the time that the caller gave."""
+
+
+class RequestFailedError(BackendError):
+    """Scoring these notes failed; the backend itself is well."""
 
 
 class InvalidInputError(BackendError):
@@ -70,6 +76,7 @@ class Backend(Protocol):
             BackendUnavailableError: Nobody is there to answer.
             QueueFullError: Too much work is waiting.
             DeadlineExceededError: The time ran out.
+            RequestFailedError: Scoring these notes failed.
             InvalidInputError: The notes cannot be scored.
         """
         ...

@@ -18,7 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
-from serving.backends import BackendUnavailableError, DeadlineExceededError, InvalidInputError, QueueFullError
+from serving.backends import (
+    BackendUnavailableError,
+    DeadlineExceededError,
+    InvalidInputError,
+    QueueFullError,
+    RequestFailedError,
+)
 from serving.fallback.messages import FRAME_HEADER, Answer, Cancel, Failure, Ready, Score, frame, read_from_worker
 
 __all__ = ["FallbackBackend", "FallbackSettings", "FallbackState"]
@@ -184,7 +190,11 @@ class FallbackBackend:
         delay_seconds = self._settings.restart_delay_seconds
         while True:
             await self._wanted.wait()
-            was_warm = await self._run_once()
+            was_warm = False
+            try:
+                was_warm = await self._run_once()
+            except Exception as error:
+                _log.error("fallback-supervision-failed", error=type(error).__name__)
             self.num_restarts += 1
             if was_warm:
                 delay_seconds = self._settings.restart_delay_seconds
@@ -193,8 +203,7 @@ class FallbackBackend:
                 self._wanted.clear()
             await asyncio.sleep(delay_seconds)
             delay_seconds = min(2 * delay_seconds, self._settings.max_restart_delay_seconds)
-            # From here a new attempt is made, and requests may wait for it.
-            self._fault = None
+            self._fault = None  # From here a new attempt is made, and requests may wait for it.
 
     async def _run_once(self) -> bool:
         """Run one worker until it ends; whatever happens, no process and no waiting request is left."""
@@ -260,7 +269,7 @@ class FallbackBackend:
         elif message.reason == "invalid":
             answer.set_exception(InvalidInputError(f"the model refused the notes ({message.message})"))
         else:
-            answer.set_exception(BackendUnavailableError(f"the fallback worker failed ({message.message})"))
+            answer.set_exception(RequestFailedError(f"the worker failed at these notes ({message.message})"))
 
     def _fail_pending(self, error: BackendUnavailableError) -> None:
         for answer in self._pending.values():

@@ -121,7 +121,7 @@ def _suggestions(
     router = APIRouter(prefix="/v1", tags=["suggestions"], dependencies=[Depends(HTTPBearer(auto_error=False))])
     problems = problem_responses(
         *("malformed-body", "no-key", "wrong-key", "wrong-role", "too-large", "invalid-request", "invalid-notes"),
-        *("queue-full", "unavailable", "deadline"),
+        *("queue-full", "scoring-failed", "unavailable", "deadline"),
     )
     success: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": SUGGESTION_EXAMPLE}}}}
 

@@ -1,8 +1,9 @@
 """Which backend answers: the primary while it is well, else the fallback.
 
-A dead Triton may take a second to say so. After a few failures in a row it is passed over, and a
-canary in the background, at nobody's cost, finds out when it is back. A canary is also what
-readiness means here, for Triton calls a model ready whose process has died.
+A dead Triton may take a second to say so, a hung one says nothing. After a few failures in a row it
+is passed over, and a canary in the background, at nobody's cost, finds out when it is back. A request
+that fails alone, or takes too long while a canary is answered, goes to the fallback and harms nobody
+else. A canary is also what readiness means here, for Triton calls a model ready whose process has died.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from serving.backends import (
     DeadlineExceededError,
     InvalidInputError,
     QueueFullError,
+    RequestFailedError,
 )
 from serving.gateway.settings import GatewaySettings
 
@@ -63,6 +65,7 @@ class Dispatcher:
         self._settings = settings
         self._num_failures = 0
         self._probe: asyncio.Task[None] | None = None
+        self._doubt: asyncio.Task[None] | None = None
         self._checking = asyncio.Lock()
         self._health = Health(primary=False, fallback=False)
         self._health_until = 0.0
@@ -81,8 +84,8 @@ class Dispatcher:
         give_up_at = time.monotonic() + self._settings.deadline_seconds
         if not self.is_open:
             try:
-                codes = await self._ask_primary(notes, timeout_seconds=self._settings.deadline_seconds)
-            except BackendUnavailableError:
+                codes = await self._ask_primary(notes)
+            except (BackendUnavailableError, DeadlineExceededError, RequestFailedError):
                 if self._fallback is None:
                     raise
             else:
@@ -107,18 +110,25 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Stop looking for the primary's return."""
-        if self._probe is not None:
-            self._probe.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._probe
+        for task in (self._probe, self._doubt):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
-    async def _ask_primary(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
+    async def _ask_primary(self, notes: Sequence[Note]) -> tuple[PredictedCode, ...]:
+        share = self._settings.primary_share_of_deadline if self._fallback is not None else 1.0
         try:
-            codes = await self._primary.score(notes, timeout_seconds=timeout_seconds)
-        except (BackendUnavailableError, DeadlineExceededError) as error:
+            codes = await self._primary.score(notes, timeout_seconds=share * self._settings.deadline_seconds)
+        except BackendUnavailableError as error:
             self._count_failure(error)
             raise
-        except (QueueFullError, InvalidInputError):
+        except DeadlineExceededError as error:
+            # Notes may be long and the primary well: a canary tells.
+            if self._doubt is None and not self.is_open:
+                self._doubt = asyncio.create_task(self._count_unless_well(error), name="primary-doubt")
+            raise
+        except (QueueFullError, InvalidInputError, RequestFailedError):
             self._num_failures = 0
             raise
         self._num_failures = 0
@@ -130,6 +140,13 @@ class Dispatcher:
         if self._num_failures >= self._settings.failures_to_open and self._probe is None:
             self._health_until = 0.0
             self._probe = asyncio.create_task(self._probe_until_well(), name="primary-probe")
+
+    async def _count_unless_well(self, error: BackendError) -> None:
+        try:
+            if not await self._answers(self._primary):
+                self._count_failure(error)
+        finally:
+            self._doubt = None
 
     async def _probe_until_well(self) -> None:
         _log.warning("primary-passed-over")
@@ -146,6 +163,10 @@ class Dispatcher:
         except QueueFullError:
             return True  # Busy is well.
         except BackendError:
+            return False
+        except Exception as error:
+            # A probe that ended here would leave the primary passed over for good.
+            _log.error("canary-failed", error=type(error).__name__)
             return False
         return True
 

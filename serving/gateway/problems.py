@@ -19,6 +19,7 @@ from serving.backends import (
     DeadlineExceededError,
     InvalidInputError,
     QueueFullError,
+    RequestFailedError,
 )
 from serving.gateway.exchange import exchange_of
 
@@ -26,6 +27,7 @@ __all__ = ["KINDS", "Problem", "ProblemError", "add_problem_handlers", "problem_
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:chartloop:problem:"
+MAX_ERRORS: Final = 20
 
 
 class FieldError(BaseModel):
@@ -82,6 +84,9 @@ KINDS: Final[Mapping[str, _Kind]] = {
     "queue-full": _kind(429, "Too many requests are waiting", "Wait as Retry-After says, then send it again."),
     "client-left": _kind(499, "The client left before the answer", "Wait for the answer, or send it again."),
     "internal": _kind(500, "The gateway failed", "Report the trace_id to the people who run it."),
+    "scoring-failed": _kind(
+        500, "Scoring these notes failed", "Code this record by hand, and report the trace_id to the people who run it."
+    ),
     "unavailable": _kind(503, "No model can answer now", "Wait as Retry-After says, then send it again."),
     "no-database": _kind(503, "Keys cannot be checked now", "Wait as Retry-After says, then send it again."),
     "deadline": _kind(504, "The model did not answer in time", "Send fewer characters, or send it again later."),
@@ -161,6 +166,8 @@ def _as_problem(error: Exception, *, retry_after_seconds: float) -> ProblemError
             return ProblemError("deadline", str(error))
         case InvalidInputError():
             return ProblemError("invalid-notes", str(error))
+        case RequestFailedError():
+            return ProblemError("scoring-failed", str(error))
         case BackendUnavailableError():
             return ProblemError("unavailable", str(error), headers=retry_after(retry_after_seconds))
     detail = "the database does not answer"
@@ -189,5 +196,9 @@ def _describe_validation(details: Iterable[Mapping[str, Any]]) -> ProblemError:
             location[-1] = "*"
         message = str(detail["msg"]).removeprefix("Value error, ")
         errors.append(FieldError(field=".".join(location) or "body", message=message))
-    clauses = "; ".join(f"{error.field}: {error.message}" for error in errors)
-    return ProblemError("invalid-request", clauses, errors=errors)
+    # A body of a megabyte may hold some hundred thousand errors.
+    shown = errors[:MAX_ERRORS]
+    clauses = "; ".join(f"{error.field}: {error.message}" for error in shown)
+    if len(errors) > MAX_ERRORS:
+        clauses += f"; these are the first {MAX_ERRORS} of {len(errors):,} errors"
+    return ProblemError("invalid-request", clauses, errors=shown)

@@ -20,6 +20,8 @@ class GatewaySettings(BaseModel):
     """How long a client may take to send its body; longer is answered with 408."""
     deadline_seconds: Annotated[float, Field(gt=0)] = 10.0
     """How long scoring may take, fallback included; longer is answered with 504."""
+    primary_share_of_deadline: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Part of the deadline that the primary backend has; the rest is the fallback's, when there is one."""
     failures_to_open: Annotated[int, Field(ge=1)] = 2
     """Failures in a row after which the primary backend is passed over."""
     probe_seconds: Annotated[float, Field(gt=0)] = 1.0

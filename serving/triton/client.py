@@ -21,6 +21,7 @@ from serving.backends import (
     DeadlineExceededError,
     InvalidInputError,
     QueueFullError,
+    RequestFailedError,
 )
 from serving.triton.config import (
     BUNDLE_SHA256,
@@ -29,6 +30,7 @@ from serving.triton.config import (
     EVIDENCE,
     MODEL_NAME,
     NOTES,
+    SCORING_FAILED,
     SUGGESTED,
 )
 
@@ -95,7 +97,14 @@ class TritonBackend:
             )
         except InferenceServerException as error:
             raise self._describe(error.status(), error.message()) from None
-        return self._decode(result, notes=notes)
+        try:
+            return self._decode(result, notes=notes)
+        except (IndexError, KeyError, ValueError) as error:
+            # A tensor of another shape, an unknown label, a span outside of its note.
+            raise BackendUnavailableError(
+                f"{self.model_name}/{self.version} at {self.url} gave an answer that cannot be read "
+                f"({type(error).__name__}); publish this version to that server"
+            ) from None
 
     async def check(self, *, timeout_seconds: float) -> None:
         """Score a canary: the one proof that a model answers, since Triton calls a dead one ready.
@@ -123,8 +132,8 @@ class TritonBackend:
             raise self._describe(error.status(), error.message()) from None
         return str(metadata.name)
 
-    async def num_executions(self, *, timeout_seconds: float) -> int:
-        """How many batches the version has finished since it was loaded: a busy server's sign of life.
+    async def num_answers(self, *, timeout_seconds: float) -> int:
+        """How many requests the version has answered since it was loaded: a busy server's sign of life.
 
         Args:
             timeout_seconds: How long to wait.
@@ -138,7 +147,7 @@ class TritonBackend:
             )
         except InferenceServerException as error:
             raise self._describe(error.status(), error.message()) from None
-        return sum(version.execution_count for version in statistics.model_stats)
+        return sum(version.inference_stats.success.count for version in statistics.model_stats)
 
     async def close(self) -> None:
         """Close the channel; a later call opens a new one."""
@@ -160,6 +169,8 @@ class TritonBackend:
             return DeadlineExceededError(f"Triton at {self.url} did not answer in time")
         if code == "INVALID_ARGUMENT":
             return InvalidInputError("Triton refused the notes: they are not a list of texts with distinct note_id")
+        if code == "INTERNAL" and SCORING_FAILED in message:
+            return RequestFailedError(f"{self.model_name}/{self.version} at {self.url} failed at these notes")
         return BackendUnavailableError(f"{self.model_name}/{self.version} at {self.url} cannot answer: {code}")
 
     def _decode(self, result: Any, *, notes: Sequence[Note]) -> tuple[PredictedCode, ...]:

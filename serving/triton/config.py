@@ -22,6 +22,7 @@ __all__ = [
     "MAX_NUM_THREADS",
     "MODEL_NAME",
     "NOTES",
+    "SCORING_FAILED",
     "SUGGESTED",
     "DataType",
     "Device",
@@ -41,6 +42,8 @@ SUGGESTED: Final = "SUGGESTED"
 EVIDENCE: Final = "EVIDENCE"
 BUNDLE_SHA256: Final = "BUNDLE_SHA256"
 MAX_NUM_THREADS: Final = "max_num_threads"
+# Tells a model that fails at one request from a Triton that cannot answer any.
+SCORING_FAILED: Final = "scoring failed; the server's log says where"
 
 Device = Literal["cpu", "gpu"]
 # Names are written between quotes into the text format, so they hold nothing to escape.

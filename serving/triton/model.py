@@ -28,6 +28,7 @@ from serving.triton.config import (
     EVIDENCE,
     MAX_NUM_THREADS,
     NOTES,
+    SCORING_FAILED,
     SUGGESTED,
 )
 from training.model import Scorer
@@ -35,7 +36,6 @@ from training.model import Scorer
 __all__ = ["TritonPythonModel"]
 
 _INVALID: Final = "NOTES must hold one JSON list, in UTF-8, of {note_id, text} with distinct note_id and text in each"
-_FAILED: Final = "scoring failed; the server's log says where"
 _WARM_UP_NOTE: Final = Note(note_id="warm-up", text="Patient seen for follow up of chest pain. " * 40)
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -128,7 +128,7 @@ class TritonPythonModel:
                 }
             [position] = documents
             _log_failure(error, request_id=requests[position].request_id())
-            return {position: _error(_FAILED, pb_utils.TritonError.INTERNAL)}
+            return {position: _error(SCORING_FAILED, pb_utils.TritonError.INTERNAL)}
 
     def _respond(self, codes: Sequence[PredictedCode], *, notes: Sequence[Note]) -> Any:
         note_index = {note.note_id: index for index, note in enumerate(notes)}

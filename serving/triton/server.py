@@ -37,14 +37,14 @@ _POLL_SECONDS: Final = 0.1
 _PROCESS_CHECK_SECONDS: Final = 0.25
 _CANARY_INTERVAL_SECONDS: Final = 2.0
 _CANARY_TIMEOUT_SECONDS: Final = 10.0
-# A full queue or a slow answer is a busy server; only one that answers nobody for this long is hung.
+# A full queue, a slow answer or a canary that fails is no dead server; only one that answers nobody for so long.
 _HUNG_AFTER_SECONDS: Final = 30.0
 _FIRST_RESTART_DELAY_SECONDS: Final = 0.25
 _MAX_RESTART_DELAY_SECONDS: Final = 60.0
-# A server that ran this long is not in a crash loop: the next restart waits little again.
-_STABLE_AFTER_SECONDS: Final = 60.0
+_STABLE_AFTER_SECONDS: Final = 60.0  # Not in a crash loop: the next restart waits little again.
 _STOP_GRACE_SECONDS: Final = 15.0
-# These protocols let a caller map any shared memory, unload the model or write files: nobody is told the key.
+# With these a caller maps shared memory, unloads the model or writes files. Their key is new at each start and
+# kept nowhere, but users of this machine may read it off the server's command line.
 _CLOSED_PROTOCOLS: Final = "shared-memory,model-repository,trace,logging"
 
 _log = structlog.get_logger(__name__)
@@ -79,13 +79,12 @@ class TritonServer:
         metrics_port: int = 8002,
         start_timeout_seconds: float = 120.0,
     ) -> None:
-        """Describe the server; nothing is started.
+        """Describe the server.
 
         Args:
             repository: The model repository that ``render_repository`` wrote.
             number: The version to serve.
-            data_dir: Where the log and the private backend directory go, under ``triton/``. One
-                server at a time may use it.
+            data_dir: Of one server at a time: its log and private backend directory go under ``triton/``.
             grpc_port: Port of the inference endpoint, on loopback.
             metrics_port: Port of Triton's Prometheus metrics, on loopback.
             start_timeout_seconds: How long loading may take before the start is given up.
@@ -109,7 +108,6 @@ class TritonServer:
         self._start_timeout_seconds = start_timeout_seconds
         self._state = ServerState.DOWN
         self.num_restarts = 0
-        """How often supervision brought the server back."""
         self._process: TritonProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -120,7 +118,7 @@ class TritonServer:
 
     @property
     def process(self) -> TritonProcess | None:
-        """The running server's process; None while there is none."""
+        """The running server's process, if any."""
         return self._process
 
     async def start(self) -> None:
@@ -141,19 +139,16 @@ class TritonServer:
         self._state = ServerState.READY
 
     async def supervise(self) -> None:
-        """Restart the server whenever it dies or falls silent, until cancelled or stopped."""
+        """Restart the server whenever it dies or falls silent, until cancelled or stopped, whatever happens."""
         self._supervisor = asyncio.current_task()
-        clock = asyncio.get_running_loop().time
         delay_seconds = _FIRST_RESTART_DELAY_SECONDS
         while True:
-            started = clock()
-            reason = await self._first_fault()
-            self._state = ServerState.DOWN
-            _log.warning("triton_down", reason=reason, num_restarts=self.num_restarts)
-            await self._end(grace_seconds=0)
-            if clock() - started > _STABLE_AFTER_SECONDS:
-                delay_seconds = _FIRST_RESTART_DELAY_SECONDS
-            delay_seconds = await self._restart(delay_seconds)
+            try:
+                delay_seconds = await self._replace_when_faulty(delay_seconds)
+            except Exception as error:
+                _log.error("triton_supervision_failed", error=type(error).__name__, next_try_seconds=delay_seconds)
+                await asyncio.sleep(delay_seconds)
+                delay_seconds = min(2 * delay_seconds, _MAX_RESTART_DELAY_SECONDS)
 
     async def stop(self) -> None:
         """End supervision, let requests in flight finish, end the server and close the channel."""
@@ -258,7 +253,7 @@ class TritonServer:
     async def _silence(self) -> str:
         """Wait until neither the canary nor anybody else gets an answer any more."""
         clock = asyncio.get_running_loop().time
-        last_sign, num_executions = clock(), -1
+        last_sign, num_answers = clock(), -1
         while True:
             await asyncio.sleep(_CANARY_INTERVAL_SECONDS)
             try:
@@ -268,17 +263,24 @@ class TritonServer:
                 return str(error)
             except BackendError:
                 with contextlib.suppress(BackendError):
-                    before, num_executions = num_executions, await self.backend.num_executions(timeout_seconds=1.0)
-                    last_sign = clock() if num_executions > before else last_sign
+                    before, num_answers = num_answers, await self.backend.num_answers(timeout_seconds=1.0)
+                    last_sign = clock() if num_answers > before else last_sign
                 if (silent_seconds := clock() - last_sign) > _HUNG_AFTER_SECONDS:
                     return f"no request was answered for {silent_seconds:.0f} s"
 
-    async def _restart(self, delay_seconds: float) -> float:
-        """Try until the server answers again.
+    async def _replace_when_faulty(self, delay_seconds: float) -> float:
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        reason = await self._first_fault()
+        self._state = ServerState.DOWN
+        _log.warning("triton_down", reason=reason, num_restarts=self.num_restarts)
+        await self._end(grace_seconds=0)
+        if clock() - started > _STABLE_AFTER_SECONDS:
+            delay_seconds = _FIRST_RESTART_DELAY_SECONDS
+        return await self._restart(delay_seconds)
 
-        Returns:
-            How long to wait before the next restart, should it die again soon.
-        """
+    async def _restart(self, delay_seconds: float) -> float:
+        """Try until the server answers again; return how long to wait should it die again soon."""
         while True:
             await asyncio.sleep(delay_seconds)
             delay_seconds = min(2 * delay_seconds, _MAX_RESTART_DELAY_SECONDS)

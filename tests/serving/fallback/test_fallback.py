@@ -185,6 +185,25 @@ def test_a_bundle_that_is_damaged_or_another_is_not_served(
     run(another, sha256="0" * 64)
 
 
+def test_supervision_outlives_a_worker_that_cannot_be_started(tiny_bundle: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "logs"
+    blocked.write_text("a file where the folder should be")
+    settings = FallbackSettings(num_threads=1, restart_delay_seconds=0.1, max_restart_delay_seconds=0.1)
+    digest = read_bundle(tiny_bundle)[1]
+    backend = FallbackBackend(tiny_bundle, bundle_sha256=digest, settings=settings, log_path=blocked / "worker.log")
+
+    async def main() -> None:
+        await backend.start()
+        with pytest.raises(BackendUnavailableError, match="cannot start: it died"):
+            await warm(backend)
+        blocked.unlink()
+        await asyncio.sleep(0.3)
+        assert await backend.score(NOTES, timeout_seconds=60)
+        await backend.stop()
+
+    asyncio.run(main())
+
+
 def test_the_worker_ends_with_a_parent_that_was_killed(tiny_bundle: Path, tmp_path: Path) -> None:
     program = f"""
 import asyncio

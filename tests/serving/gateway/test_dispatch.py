@@ -7,7 +7,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from clinical_coding.records import Note
-from serving.backends import BackendUnavailableError, DeadlineExceededError, InvalidInputError, QueueFullError
+from serving.backends import (
+    BackendUnavailableError,
+    DeadlineExceededError,
+    InvalidInputError,
+    QueueFullError,
+    RequestFailedError,
+)
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.settings import GatewaySettings
 
@@ -93,6 +99,80 @@ def test_the_fallback_gets_only_the_time_that_is_left(primary: Any) -> None:
 
     asyncio.run(scenario())
     assert 0 < asked[0] <= 0.7
+
+
+def test_a_request_that_fails_alone_is_answered_by_the_fallback_and_harms_nobody(primary: Any, fallback: Any) -> None:
+    async def scenario() -> None:
+        dispatcher = Dispatcher(primary, fallback=fallback, settings=GatewaySettings(**FAST))
+        primary.error = RequestFailedError("failed at these notes")
+        for _ in range(5):
+            assert (await dispatcher.score(NOTES)).degraded
+        assert not dispatcher.is_open
+        primary.error = None
+        assert not (await dispatcher.score(NOTES)).degraded
+
+    asyncio.run(scenario())
+
+
+class Hung:
+    """Keeps the deadline that it is given, and answers a canary or not."""
+
+    def __init__(self, *, is_well: bool) -> None:
+        self._is_well = is_well
+        self.asked: list[float] = []
+
+    async def score(self, notes: Any, *, timeout_seconds: float) -> Any:
+        if notes != NOTES and self._is_well:
+            return ()
+        self.asked.append(timeout_seconds)
+        await asyncio.sleep(timeout_seconds)
+        raise DeadlineExceededError("late")
+
+
+@pytest.mark.parametrize("is_well", [True, False])
+def test_a_late_primary_leaves_time_for_the_fallback(fallback: Any, is_well: bool) -> None:
+    settings = FAST | {"deadline_seconds": 0.2, "primary_share_of_deadline": 0.5, "canary_timeout_seconds": 0.02}
+
+    async def scenario() -> None:
+        hung = Hung(is_well=is_well)
+        dispatcher = Dispatcher(hung, fallback=fallback, settings=GatewaySettings(**settings))
+        for _ in range(2):
+            assert (await dispatcher.score(NOTES)).degraded
+            await asyncio.sleep(0.1)
+        assert hung.asked[0] == pytest.approx(0.1)
+        # Only a canary that fails too tells a hung server from long notes.
+        assert dispatcher.is_open is not is_well
+        await dispatcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_without_a_fallback_the_primary_has_the_whole_deadline() -> None:
+    async def scenario() -> None:
+        hung = Hung(is_well=True)
+        dispatcher = Dispatcher(hung, fallback=None, settings=GatewaySettings(deadline_seconds=0.1))
+        with pytest.raises(DeadlineExceededError):
+            await dispatcher.score(NOTES)
+        assert hung.asked == [0.1]
+        await dispatcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_unforeseen_exception_does_not_end_the_probe(primary: Any, fallback: Any) -> None:
+    async def scenario() -> None:
+        dispatcher = Dispatcher(primary, fallback=fallback, settings=GatewaySettings(**FAST, failures_to_open=1))
+        primary.error = BackendUnavailableError("dead")
+        await dispatcher.score(NOTES)
+        primary.error = IndexError("unforeseen")
+        await asyncio.sleep(0.1)
+        assert dispatcher.is_open
+        primary.error = None
+        async with asyncio.timeout(5):
+            while dispatcher.is_open:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
 
 
 def test_without_a_fallback_an_open_breaker_answers_at_once(primary: Any) -> None:

@@ -14,6 +14,7 @@ from serving.backends import (
     DeadlineExceededError,
     InvalidInputError,
     QueueFullError,
+    RequestFailedError,
 )
 
 URL = "/v1/suggestions"
@@ -220,16 +221,32 @@ def test_a_large_body_is_refused_whether_declared_or_streamed(gateway: TestClien
 def test_backend_errors_have_their_own_status(
     gateway: TestClient,
     primary: Any,
+    fallback: Any,
     request_body: dict[str, Any],
     error: Exception,
     status: int,
     kind: str,
     retry_after: str | None,
 ) -> None:
-    primary.error = error
+    primary.error = fallback.error = error
     response = gateway.post(URL, json=request_body)
     assert_problem(response, status=status, kind=kind)
     assert response.headers.get("retry-after") == retry_after
+
+
+def test_notes_that_nobody_can_score_are_told_so(
+    gateway: TestClient, primary: Any, fallback: Any, request_body: dict[str, Any]
+) -> None:
+    primary.error = fallback.error = RequestFailedError("failed at these notes")
+    problem = assert_problem(gateway.post(URL, json=request_body), status=500, kind="scoring-failed")
+    assert "by hand" in problem["remedy"]
+
+
+def test_many_errors_are_counted_and_the_first_told(gateway: TestClient, request_body: dict[str, Any]) -> None:
+    request_body["notes"] = [{"note_id": "n", "text": ""}] * 1_500
+    problem = assert_problem(gateway.post(URL, json=request_body), status=422, kind="invalid-request")
+    assert len(problem["errors"]) == 20
+    assert problem["detail"].endswith("; these are the first 20 of 1,501 errors")
 
 
 def test_both_down_is_503(gateway: TestClient, primary: Any, fallback: Any, request_body: dict[str, Any]) -> None:

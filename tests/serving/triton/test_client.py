@@ -3,6 +3,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from clinical_coding.bundle import Label
@@ -10,6 +11,7 @@ from clinical_coding.codes import CodeSystem
 from clinical_coding.records import Note
 from serving.backends import BackendUnavailableError, DeadlineExceededError
 from serving.triton.client import TritonBackend
+from serving.triton.config import BUNDLE_SHA256, CODE_INDEX, CONFIDENCE, EVIDENCE, SUGGESTED
 
 LABELS = (Label(system=CodeSystem.ICD10CM, release="2026-04", code="R07.9", description="Chest pain"),)
 NOTES = (Note(note_id="n1", text="Chest pain."),)
@@ -58,3 +60,42 @@ def test_a_proxy_of_the_environment_is_not_asked(run: Any, free_port: int, monke
         run(ask())
         with pytest.raises(TimeoutError):
             proxy.accept()
+
+
+class Answered:
+    """An answer that a Triton could give, with some tensors in place of the right ones."""
+
+    def __init__(self, **other: Any) -> None:
+        self._tensors: dict[str, Any] = {
+            CODE_INDEX: [[0]],
+            CONFIDENCE: [[0.5]],
+            SUGGESTED: [[True]],
+            EVIDENCE: [[[0, 0, 0, 5]]],
+            BUNDLE_SHA256: np.zeros((1, 32), dtype=np.uint8),
+        } | other
+
+    def as_numpy(self, name: str) -> Any:
+        return np.asarray(self._tensors[name])
+
+    async def infer(self, *_: Any, **__: Any) -> Any:
+        return self
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {CODE_INDEX: [[1]]},
+        {CODE_INDEX: []},
+        {CONFIDENCE: [[0.5, 0.4]]},
+        {CONFIDENCE: [[7.0]]},
+        {EVIDENCE: [[[0, 3, 0, 5]]]},
+        {EVIDENCE: [[[0, 0, 0]]]},
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_no_answer(run: Any, monkeypatch: pytest.MonkeyPatch, other: Any) -> None:
+    backend = TritonBackend("127.0.0.1:1", version=1, labels=LABELS, bundle_sha256="0" * 64)
+    monkeypatch.setattr(backend, "_client", Answered())
+    assert run(backend.score(NOTES, timeout_seconds=1))[0].code == "R07.9"
+    monkeypatch.setattr(backend, "_client", Answered(**other))
+    with pytest.raises(BackendUnavailableError, match="cannot be read"):
+        run(backend.score(NOTES, timeout_seconds=1))

@@ -9,7 +9,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from clinical_coding.records import Note
-from serving.backends import BackendUnavailableError
+from serving.backends import RequestFailedError
 
 SECRET = "Wilhelmina Quartermaine"
 SOUND = (Note(note_id="n1", text="History of hypertension."),)
@@ -67,7 +67,7 @@ def test_good_requests_survive_bad_neighbours(running: Any, run: Any) -> None:
     first, broken, second, broken_too = run(ask())
     assert [len(first), first[0].confidence] == [len(second), second[0].confidence] == [1, 0.25]
     for error in (broken, broken_too):
-        assert isinstance(error, BackendUnavailableError)
+        assert isinstance(error, RequestFailedError)
         assert SECRET not in str(error)
 
 
@@ -76,8 +76,15 @@ def test_an_answer_may_hold_no_codes(running: Any, run: Any) -> None:
     assert run(running.faulty.score(notes, timeout_seconds=10)) == ()
 
 
-def test_loading_and_scoring_change_no_file_of_the_version(running: Any, tiny_bundle: Path) -> None:
+def test_loading_and_scoring_change_no_file_of_the_version(running: Any, run: Any, tiny_bundle: Path) -> None:
     version = running.repository / "clinical-coder" / "1"
+
+    def snapshot() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in version.rglob("*")}
+
+    before = snapshot()
+    run(running.sound.score(SOUND, timeout_seconds=10))
+    assert snapshot() == before
     files = {path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file()}
     bundled = {
         f"bundle/{path.relative_to(tiny_bundle).as_posix()}" for path in tiny_bundle.rglob("*") if path.is_file()

@@ -17,6 +17,7 @@ from serving.backends import (
     BackendUnavailableError,
     DeadlineExceededError,
     QueueFullError,
+    RequestFailedError,
 )
 from serving.triton.client import TritonBackend
 from serving.triton.config import clinical_coder_config
@@ -192,7 +193,7 @@ def test_a_hung_stub_is_replaced(running: Any, run: Any, monkeypatch: pytest.Mon
 
 def test_the_log_is_private_and_holds_no_note(running: Any, run: Any) -> None:
     notes = (Note(note_id="n1", text=f"{SECRET} breaks the scorer."),)
-    with pytest.raises(BackendUnavailableError):
+    with pytest.raises(RequestFailedError):
         run(running.faulty.score(notes, timeout_seconds=10))
 
     log = running.server.log_path.read_text()
