@@ -50,7 +50,9 @@ class ObserveMiddleware:
                 if status == 0:
                     problem = ProblemError("internal", f"an unexpected {type(error).__name__}")
                     await problem_response(problem, trace_id=exchange.trace_id)(scope, receive, send_and_note)
-        self._record(scope, exchange=exchange, status=status, seconds=time.perf_counter() - started)
+            finally:
+                # Cancelled requests, too, leave their line; status 0 says that nothing was answered.
+                self._record(scope, exchange=exchange, status=status, seconds=time.perf_counter() - started)
 
     def _record(self, scope: Scope, *, exchange: Exchange, status: int, seconds: float) -> None:
         # The path itself is the client's text; the route's pattern is ours.

@@ -13,6 +13,8 @@ from starlette.testclient import TestClient
 
 from serving.gateway.exchange import open_exchange
 from serving.gateway.intake import IntakeMiddleware
+from serving.gateway.metrics import Metrics
+from serving.gateway.observe import ObserveMiddleware
 from serving.logs import configure_logs
 
 URL = "/v1/suggestions"
@@ -50,6 +52,8 @@ def test_one_line_a_request_of_ids_counts_and_latencies(
     assert line["num_characters"] == len(request_body["notes"][0]["text"])
     assert 0 < line["seconds"] < 10
     assert "hypertension" not in logged.getvalue()
+    assert CANARY not in logged.getvalue()
+    assert CANARY not in gateway.get("/metrics").text
 
 
 def test_no_failure_brings_text_into_logs_or_metrics(
@@ -79,6 +83,17 @@ def test_no_failure_brings_text_into_logs_or_metrics(
         "ValueError",
         "ValueError",
     ]
+
+
+def test_a_cancelled_request_leaves_its_line(logged: io.StringIO) -> None:
+    async def app(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    scope = {"type": "http", "method": "POST", "path": URL, "headers": []}
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(ObserveMiddleware(app, metrics=Metrics())(scope, app, app))
+    [line] = lines(logged)
+    assert (line["event"], line["status"]) == ("request", 0)
 
 
 def test_metrics_count_by_route_and_status(gateway: TestClient, request_body: dict[str, Any]) -> None:
