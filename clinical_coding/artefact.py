@@ -7,6 +7,7 @@ written for, or the one before, or refuses with a message that says so.
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,15 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["Artefact", "describe_errors", "publish", "publish_path", "sha256_of_file", "sha256_of_json"]
+__all__ = [
+    "Artefact",
+    "describe_errors",
+    "publish",
+    "publish_folder",
+    "publish_path",
+    "sha256_of_file",
+    "sha256_of_json",
+]
 
 
 class Artefact(BaseModel):
@@ -99,8 +108,32 @@ def publish_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         os.close(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _fsync(path.parent)
+
+
+def publish_folder(aside: Path, final: Path) -> None:
+    """Let a finished folder appear whole: everything in it is durable before the rename.
+
+    Args:
+        aside: The folder, on the same file system.
+        final: Where it is to appear; what is there already is replaced.
+    """
+    for path in [*aside.rglob("*"), aside]:
+        _fsync(path)
+    if final.exists():
+        outdated = final.with_name(f".{final.name}.outdated")
+        shutil.rmtree(outdated, ignore_errors=True)
+        final.rename(outdated)
+        aside.rename(final)
+        shutil.rmtree(outdated)
+    else:
+        aside.rename(final)
+    _fsync(final.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

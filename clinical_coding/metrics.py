@@ -5,7 +5,6 @@ suggestions and ranking before anything is counted. It knows neither models nor 
 A ratio whose denominator is 0 is 0, as in scikit-learn with ``zero_division=0``.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,7 +22,6 @@ from clinical_coding.visit_levels import level_of
 __all__ = ["Evaluation", "Metrics", "best_threshold", "evaluate"]
 
 _TOP: Final = 8
-_NOT_IN_NAMES: Final = re.compile(r"[^\w.-]", flags=re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +82,8 @@ class Evaluation:
         }
         return {"overall": self.overall.as_dict(), "slices": slices}
 
-    def as_flat(self, *, dimensions: Sequence[str] = DIMENSIONS) -> dict[str, float]:
-        """Metrics under names that MLflow allows: ``micro_f1``, ``specialty/cardiology/micro_f1``.
+    def by_path(self, *, dimensions: Sequence[str] = DIMENSIONS) -> dict[tuple[str, ...], float]:
+        """Metrics by where they stand: ``("micro_f1",)``, ``("specialty", "cardiology", "micro_f1")``.
 
         Args:
             dimensions: Slices to include; there may be very many providers.
@@ -93,14 +91,14 @@ class Evaluation:
         Returns:
             Every metric that has a value.
         """
-        named = {"": self.overall} | {
-            f"{dimension}/{_NOT_IN_NAMES.sub('-', value)}/": metrics
+        placed: dict[tuple[str, ...], Metrics] = {(): self.overall} | {
+            (dimension, value): metrics
             for dimension in dimensions
             for value, metrics in self.slices.get(dimension, {}).items()
         }
         return {
-            f"{prefix}{name}": float(value)
-            for prefix, metrics in named.items()
+            (*place, name): float(value)
+            for place, metrics in placed.items()
             for name, value in metrics.as_dict().items()
             if value is not None
         }

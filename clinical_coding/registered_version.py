@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from clinical_coding.artefact import Artefact, describe_errors
 from clinical_coding.manifest import Sha256
 
-__all__ = ["MODEL_NAME", "VersionAlias", "VersionLineage"]
+__all__ = ["MODEL_NAME", "EvaluatedOn", "VersionAlias", "VersionLineage"]
 
 MODEL_NAME = "clinical-coder"
 METRIC_PREFIX = "metric."
@@ -30,6 +30,15 @@ class VersionAlias(StrEnum):
     """Runs in the champion's shadow."""
 
 
+class EvaluatedOn(StrEnum):
+    """Which records a version's registered metrics were measured on."""
+
+    DEV = "dev"
+    """The dev split, by the registered bundle; nothing was chosen on it."""
+    HELD_OUT = "held-out"
+    """Training patients kept aside for early stopping and the threshold, before any refit: a little too good."""
+
+
 class VersionLineage(Artefact):
     """What a version holds and what it came from."""
 
@@ -40,6 +49,7 @@ class VersionLineage(Artefact):
     base_model: str
     """Name and revision, ``name@revision``."""
     code_commit: str | None
+    evaluated_on: EvaluatedOn
     metrics: dict[str, float]
     """Headline metrics, proportions 0 to 1."""
 
@@ -49,6 +59,7 @@ class VersionLineage(Artefact):
             "bundle_sha256": self.bundle_sha256,
             "manifest_sha256": self.manifest_sha256,
             "base_model": self.base_model,
+            "evaluated_on": self.evaluated_on.value,
         }
         if self.code_commit is not None:
             tags["code_commit"] = self.code_commit

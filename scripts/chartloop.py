@@ -7,6 +7,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from scripts import keys, records, serving_commands, training_commands, versions
 
@@ -35,12 +36,17 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {_escaped(error)}")
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {escape(_message(error))}")
         sys.exit(2)
 
 
-def _escaped(error: ValueError) -> str:
-    return str(error).replace("[", r"\[")
+def _message(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    from clinical_coding.artefact import describe_errors
+
+    # Pydantic's own text repeats the input, which may be clinical text.
+    return describe_errors(error) if isinstance(error, ValidationError) else str(error)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from rich import box
 from rich.table import Table
 
 from clinical_coding.metrics import Evaluation, Metrics
@@ -11,21 +12,22 @@ __all__ = ["evaluation_tables"]
 _COLUMNS: dict[str, Callable[[Metrics], str]] = {
     "records": lambda metrics: f"{metrics.num_records:,}",
     "codes": lambda metrics: f"{metrics.num_codes:,}",
-    "code-over-code": lambda metrics: f"{metrics.code_over_code_accuracy:.3f}",
-    "precision": lambda metrics: f"{metrics.precision:.3f}",
+    "code/\ncode": lambda metrics: f"{metrics.code_over_code_accuracy:.3f}",
+    "preci-\nsion": lambda metrics: f"{metrics.precision:.3f}",
     "recall": lambda metrics: f"{metrics.recall:.3f}",
-    "micro-F1": lambda metrics: f"{metrics.micro_f1:.3f}",
-    "macro-F1": lambda metrics: f"{metrics.macro_f1:.3f}",
+    "micro\nF1": lambda metrics: f"{metrics.micro_f1:.3f}",
+    "macro\nF1": lambda metrics: f"{metrics.macro_f1:.3f}",
     "MAP": lambda metrics: f"{metrics.mean_average_precision:.3f}",
-    "E/M level": lambda metrics: "" if metrics.level_accuracy is None else f"{metrics.level_accuracy:.3f}",
+    "E/M\nlevel": lambda metrics: "" if metrics.level_accuracy is None else f"{metrics.level_accuracy:.3f}",
 }
 
 
 def evaluation_tables(evaluation: Evaluation, *, dimensions: Sequence[str]) -> Iterator[Table]:
     """One table for each dimension: its slices by support, and all records last."""
     for dimension in dimensions:
-        table = Table(title=f"accuracy by {dimension}", title_justify="left")
-        table.add_column(dimension)
+        title = f"accuracy by {dimension} (code/code: code-over-code accuracy)"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column(dimension, no_wrap=True)
         for name in _COLUMNS:
             table.add_column(name, justify="right")
         slices = evaluation.slices.get(dimension, {})

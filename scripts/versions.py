@@ -37,7 +37,7 @@ def list_(as_json: AsJson = False, data_dir: DataDir = DEFAULT_DATA_DIR) -> None
         )
         return
     table = Table()
-    for column in ("version", "aliases", "created (UTC)", "micro-F1", "MAP", "bundle", "run"):
+    for column in ("version", "aliases", "created (UTC)", "micro-F1", "MAP", "measured on", "bundle", "run"):
         table.add_column(column)
     for version in versions:
         metrics = version.lineage.metrics if version.lineage else {}
@@ -46,6 +46,7 @@ def list_(as_json: AsJson = False, data_dir: DataDir = DEFAULT_DATA_DIR) -> None
             ", ".join(version.aliases),
             f"{version.created:%Y-%m-%d %H:%M}",
             *(f"{metrics[name]:.3f}" if name in metrics else "" for name in ("micro_f1", "mean_average_precision")),
+            version.lineage.evaluated_on.value if version.lineage else "",
             version.lineage.bundle_sha256[:12] if version.lineage else "not made by chartloop",
             (version.run_id or "")[:12],
         )

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from clinical_coding.artefact import publish, sha256_of_file
+from clinical_coding.artefact import publish, publish_folder, sha256_of_file
 from clinical_coding.bundle import BUNDLE_FILE, LABELS_FILE, Bundle, Calibration
 from clinical_coding.manifest import Manifest
 from training.config import TrainConfig
@@ -117,6 +117,5 @@ def write_bundle(
     )
     with publish(aside / BUNDLE_FILE) as stream:
         stream.write(bundle.model_dump_json(indent=2))
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    publish_folder(aside, folder)
     return folder

@@ -13,21 +13,22 @@ from sklearn.linear_model import LogisticRegression
 
 from clinical_coding.bundle import Calibration
 from clinical_coding.metrics import best_threshold
+from training.model.calibration import confidences
 
-__all__ = ["calibrate", "confidences"]
+__all__ = ["calibrate"]
 
 _MAX_PAIRS = 2_000_000
 """Pairs that the calibration is fitted on; of more a random part is taken, every positive among it."""
 
 
-def confidences(logits_NL: NDArray[Any], share_NL: NDArray[Any], calibration: Calibration) -> NDArray[Any]:
-    """Apply a calibration: the confidence [N, L] of each pair."""
-    calibrated_NL = calibration.logit_weight * logits_NL + calibration.lexical_weight * share_NL + calibration.offset
-    return 1 / (1 + np.exp(-calibrated_NL))  # type: ignore[no-any-return]
-
-
 def calibrate(
-    logits_NL: NDArray[Any], share_NL: NDArray[Any], gold_NL: NDArray[Any], known_NL: NDArray[Any], *, seed: int
+    logits_NL: NDArray[Any],
+    share_NL: NDArray[Any],
+    gold_NL: NDArray[Any],
+    known_NL: NDArray[Any],
+    *,
+    num_gold: int,
+    seed: int,
 ) -> tuple[Calibration, float]:
     """Fit confidence = sigmoid(a * logit + b * lexical share + c) by logistic regression (Platt 1999).
 
@@ -36,6 +37,7 @@ def calibrate(
         share_NL: The lexical match.
         gold_NL: True where the record has the code.
         known_NL: False where nothing is known of the pair.
+        num_gold: Codes of all records, those outside the label space included.
         seed: Of the random part, when there are too many pairs.
 
     Returns:
@@ -59,7 +61,7 @@ def calibrate(
         gold_P, features_P2 = gold_P[chosen], features_P2[chosen]
     calibration = _fit_weights(features_P2, gold_P, weights_P)
     all_NL = confidences(logits_NL, share_NL, calibration)
-    threshold, _ = best_threshold(all_NL[known_NL], gold_NL[known_NL], num_positive=int(gold_NL[known_NL].sum()))
+    threshold, _ = best_threshold(all_NL[known_NL], gold_NL[known_NL], num_positive=num_gold)
     return calibration, threshold
 
 

@@ -49,6 +49,10 @@ class Corpus:
         """The records of held-out patients, in order."""
         return load_records(self.stored.select(np.flatnonzero(self.held_out)))
 
+    def held_out_windows(self) -> Dataset:
+        """The windows of the same records."""
+        return self.windows.select(np.flatnonzero(self.held_out))
+
     def priors(self, windows: Dataset) -> Tensor:
         """Share of the given records that carry each label, [L]."""
         counts_L = torch.zeros(len(self.label_space.labels))

@@ -46,6 +46,7 @@ _CUT = Features(
         "negative": _INTEGERS,
         "negative_weight": List(Value("float32")),
         "unknown": _INTEGERS,
+        "num_gold": Value("int32"),
         "evidence_label": _INTEGERS,
         "evidence_tokens": _LISTS,
         "num_unread_tokens": Value("int32"),
@@ -146,6 +147,8 @@ def _cut_record(
         "negative": list(negative),
         "negative_weight": list(negative.values()),
         "unknown": list(by_state[CodeState.UNKNOWN]),
+        # Those outside the label space count as missed wherever the model is measured.
+        "num_gold": len(record.keys()),
         "evidence_label": evidence_label,
         "evidence_tokens": evidence_tokens,
         "num_unread_tokens": windows.num_unread_tokens,

@@ -21,6 +21,7 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from clinical_coding.artefact import publish_folder, publish_path
 from training.config import TrainConfig
 from training.dataset import Batch, Collator
 
@@ -133,7 +134,7 @@ def _save(accelerator: Accelerator, progress: _Progress, folder: Path) -> None:
     accelerator.save_state(str(aside))
     (aside / "progress.json").write_text(json.dumps(asdict(progress)))
     final = folder / f"step-{progress.step:09d}"
-    aside.rename(final)
+    publish_folder(aside, final)
     for older in folder.glob("step-*"):
         if older != final:
             shutil.rmtree(older)
@@ -211,7 +212,8 @@ def fit(
             score = held_out_score()
             if score > progress.best_score:
                 progress.best_epoch, progress.best_score = epoch + 1, score
-                save_file(trained_state(model), best_file)
+                with publish_path(best_file) as aside:
+                    save_file(trained_state(model), aside)
             progress.stopped = epoch + 1 - progress.best_epoch >= options.patience_epochs
         report(progress.step, loss, score)
         if progress.step % options.checkpoint_steps == 0 or progress.step % steps_an_epoch == 0:

@@ -3,7 +3,7 @@
 Shapes: N records, L labels, W windows, T tokens a window, H hidden size.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -57,13 +57,19 @@ def gold_and_known(windows: Dataset, *, num_labels: int) -> tuple[NDArray[Any], 
     return gold_NL, known_NL | gold_NL
 
 
-def mean_average_precision(logits_NL: NDArray[Any], gold_NL: NDArray[Any]) -> float:
-    """Mean over records with codes of the average precision of the whole ranking; 0 when no record has any."""
+def mean_average_precision(logits_NL: NDArray[Any], gold_NL: NDArray[Any], *, num_gold_N: Sequence[int]) -> float:
+    """Mean over records with codes of the average precision of the whole ranking; 0 when no record has any.
+
+    Args:
+        logits_NL: The model's.
+        gold_NL: True where the record has the code.
+        num_gold_N: Codes of each record, those outside the label space included.
+    """
     precisions = []
-    for logits_L, gold_L in zip(logits_NL, gold_NL, strict=True):
-        if gold_L.any():
+    for logits_L, gold_L, num_gold in zip(logits_NL, gold_NL, num_gold_N, strict=True):
+        if num_gold:
             hits = gold_L[np.argsort(-logits_L, kind="stable")]
-            precisions.append((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+            precisions.append((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].sum() / num_gold)
     return float(np.mean(precisions)) if precisions else 0.0
 
 

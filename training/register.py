@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from clinical_coding.bundle import Bundle, read_bundle
 from clinical_coding.data_directory import DataDirectory, path_of_uri
 from clinical_coding.metrics import Metrics
-from clinical_coding.registered_version import MODEL_NAME, VersionAlias, VersionLineage
+from clinical_coding.registered_version import MODEL_NAME, EvaluatedOn, VersionAlias, VersionLineage
 from clinical_coding.suggestions import VersionName
 from training.tracking import find_run, open_store
 
@@ -40,6 +40,7 @@ def register_version(
     bundle_folder: Path,
     data_dir: Path,
     metrics: Metrics,
+    evaluated_on: EvaluatedOn,
     alias: VersionAlias | None = VersionAlias.CANDIDATE,
     description: str | None = None,
 ) -> VersionName:
@@ -50,6 +51,7 @@ def register_version(
         bundle_folder: The bundle on disk.
         data_dir: The data directory.
         metrics: Of the version as a whole; the headline ones become its tags.
+        evaluated_on: The records that they were measured on.
         alias: The alias to move to the new version.
         description: One sentence for people.
 
@@ -64,14 +66,15 @@ def register_version(
     client = open_store(directory)
     run = find_run(client, run_id)
     source = _upload(client, run, bundle_folder, bundle_sha256=bundle_sha256)
-    tags = _lineage(bundle, bundle_sha256=bundle_sha256, metrics=metrics).to_tags()
+    tags = _lineage(bundle, bundle_sha256=bundle_sha256, metrics=metrics, evaluated_on=evaluated_on).to_tags()
     # Under one lock, so that the alias ends on the higher of two numbers given out at once.
     with directory.lock("registry"):
         _ensure_model(client)
         version = _registered(client, run_id, bundle_sha256=bundle_sha256) or client.create_model_version(
             MODEL_NAME, source, run_id, tags=tags, description=description
         )
-        if alias is not None:
+        # A resumed training finds its version again, by which time a later one may be the candidate.
+        if alias is not None and int(version.version) >= _number_of(client, alias):
             client.set_registered_model_alias(MODEL_NAME, alias.value, str(version.version))
     return VersionName(name=MODEL_NAME, number=int(version.version), alias=alias, bundle_sha256=bundle_sha256)
 
@@ -101,14 +104,20 @@ def _holds(folder: Path, *, bundle_sha256: str) -> bool:
         return False
 
 
-def _lineage(bundle: Bundle, *, bundle_sha256: str, metrics: Metrics) -> VersionLineage:
+def _lineage(bundle: Bundle, *, bundle_sha256: str, metrics: Metrics, evaluated_on: EvaluatedOn) -> VersionLineage:
     return VersionLineage(
         bundle_sha256=bundle_sha256,
         manifest_sha256=bundle.manifest_sha256,
         base_model=f"{bundle.base_model.name}@{bundle.base_model.revision}",
         code_commit=bundle.code_commit,
+        evaluated_on=evaluated_on,
         metrics={name: float(getattr(metrics, name)) for name in HEADLINE_METRICS},
     )
+
+
+def _number_of(client: "MlflowClient", alias: VersionAlias) -> int:
+    aliases = client.get_registered_model(MODEL_NAME).aliases
+    return int(aliases.get(alias.value, 0))
 
 
 def _ensure_model(client: "MlflowClient") -> None:

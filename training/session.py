@@ -6,18 +6,18 @@ each get their own.
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
+from uuid import uuid4
 
 from clinical_coding.artefact import publish, sha256_of_json
 from clinical_coding.manifest import Manifest
 from training.config import TrainConfig
 
-__all__ = ["TrainingSession", "open_session", "remove_abandoned"]
+__all__ = ["TrainingSession", "incoming_file", "open_session"]
 
 _RUN_FILE = "run.json"
 
@@ -65,10 +65,27 @@ def open_session(config: TrainConfig, manifest: Manifest, *, checkpoints: Path) 
             return
 
 
-def remove_abandoned(checkpoints: Path) -> None:
-    """Remove the records that processes killed while reading left behind: they hold notes."""
-    for path in checkpoints.glob("incoming-*.arrow"):
+@contextmanager
+def incoming_file(checkpoints: Path) -> Iterator[Path]:
+    """A file to read records into before it is known which session they belong to; removed if still there.
+
+    Those of killed processes are removed at the next start: they hold notes. The folder is the owner's alone.
+    """
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoints.chmod(0o700)
+    for left in checkpoints.glob("incoming-*.lock"):
+        with left.open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            left.with_suffix(".arrow").unlink(missing_ok=True)
+            left.unlink(missing_ok=True)
+    path = checkpoints / f"incoming-{uuid4().hex}.arrow"
+    with path.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            os.kill(int(path.stem.removeprefix("incoming-")), 0)
-        except ProcessLookupError:
+            yield path
+        finally:
             path.unlink(missing_ok=True)
+            path.with_suffix(".lock").unlink(missing_ok=True)

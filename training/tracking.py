@@ -142,7 +142,7 @@ class TrackedRun:
 
     def log_evaluation(self, evaluation: Evaluation) -> None:
         """Write every metric, on the whole and by slice with its support, and all of it as evaluation.json."""
-        named = {metric_name(*name.split("/")): value for name, value in evaluation.as_flat().items()}
+        named = {metric_name(*path): value for path, value in evaluation.by_path().items()}
         self._write(_metrics(named, step=0))
         self._client.log_text(self.run_id, json.dumps(evaluation.as_dict(), indent=2), "evaluation.json")
 

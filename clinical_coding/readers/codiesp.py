@@ -99,12 +99,16 @@ def _read_split(files: CorpusFiles, *, split: Split, task: str, rejects: Rejects
             _code(code, task=task, evidence=_evidence(document_id, spans[document_id, code]))
             for code in labels[document_id]
         ]
+        text = files.read(documents[document_id])
+        if not text.strip():
+            rejects.add(documents[document_id], line=1, reason="text: the document is empty", raw=text)
+            continue
         yield CodedRecord(
             record_id=document_id,
             patient_id=document_id,
             split=split,
             encounter=Encounter(setting=Setting.INPATIENT, specialty=specialty_of(document_id)),
-            notes=(Note(note_id=document_id, type="case-report", text=files.read(documents[document_id])),),
+            notes=(Note(note_id=document_id, type="case-report", text=text),),
             codes=tuple(codes),
         )
 

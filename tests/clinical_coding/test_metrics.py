@@ -1,6 +1,5 @@
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -190,15 +189,16 @@ def evaluation(make_record: Make) -> Evaluation:
     return evaluate([make_record("r0", encounter=encounter, codes=[code("I10")])], [predict("r0", ["I10"], 1)])
 
 
-def test_an_evaluation_goes_into_json_and_into_names_for_mlflow(evaluation: Evaluation) -> None:
+def test_an_evaluation_goes_into_json_and_into_paths(evaluation: Evaluation) -> None:
     written = json.loads(json.dumps(evaluation.as_dict()))
     assert written["overall"]["micro_f1"] == written["slices"]["provider"]["d7"]["micro_f1"] == 1
     assert written["overall"]["level_accuracy"] is None
-    flat = evaluation.as_flat()
-    assert flat["micro_f1"] == flat["specialty/ear--nose---throat/micro_f1"] == flat["provider/d7/micro_f1"] == 1
-    assert "level_accuracy" not in flat
-    assert all(re.fullmatch(r"[\w./-]+", name) and math.isfinite(value) for name, value in flat.items())
-    assert not any(name.startswith("provider/") for name in evaluation.as_flat(dimensions=("specialty",)))
+    paths = evaluation.by_path()
+    assert paths["micro_f1",] == paths["specialty", "ear, nose & throat", "micro_f1"] == 1
+    assert paths["provider", "d7", "micro_f1"] == 1
+    assert ("level_accuracy",) not in paths
+    assert all(math.isfinite(value) for value in paths.values())
+    assert not any(path[0] == "provider" for path in evaluation.by_path(dimensions=("specialty",)))
 
 
 def test_records_and_predictions_must_match(make_record: Make) -> None:

@@ -2,10 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinical_coding.registered_version import VersionLineage
+from clinical_coding.registered_version import EvaluatedOn, VersionLineage
 
 LINEAGE = VersionLineage(
-    bundle_sha256="1" * 64, manifest_sha256="2" * 64, base_model="tiny@1", code_commit=None, metrics={"micro_f1": 0.5}
+    bundle_sha256="1" * 64,
+    manifest_sha256="2" * 64,
+    base_model="tiny@1",
+    code_commit=None,
+    evaluated_on=EvaluatedOn.HELD_OUT,
+    metrics={"micro_f1": 0.5},
 )
 
 

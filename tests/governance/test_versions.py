@@ -18,7 +18,7 @@ from clinical_coding.bundle import read_bundle
 from clinical_coding.data_directory import TRACKING_URI_VARIABLE, DataDirectory
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import evaluate
-from clinical_coding.registered_version import MODEL_NAME, VersionLineage
+from clinical_coding.registered_version import MODEL_NAME, EvaluatedOn, VersionLineage
 from governance.versions import list_versions, resolve_default, resolve_version
 from training.register import register_version
 from training.tracking import start_run
@@ -45,6 +45,7 @@ def register(data_dir: Path, bundle: Path, *, aliases: tuple[str, ...] = ()) -> 
         manifest_sha256="2" * 64,
         base_model="tiny@1",
         code_commit=None,
+        evaluated_on=EvaluatedOn.DEV,
         metrics=METRICS,
     )
     source = f"{run.info.artifact_uri}/bundle"
@@ -184,7 +185,11 @@ def test_a_version_behind_a_server_is_registered_fetched_once_and_verified(
     manifest = Manifest(record_ids=("r1",), content_sha256="2" * 64, splits={"train": 1}, sources=("sample:1",))
     with start_run({"seed": 0}, data_dir=training_machine, manifest=manifest, dataset="one") as run:
         registered = register_version(
-            run.run_id, bundle_folder=bundle, data_dir=training_machine, metrics=evaluate([], []).overall
+            run.run_id,
+            bundle_folder=bundle,
+            data_dir=training_machine,
+            metrics=evaluate([], []).overall,
+            evaluated_on=EvaluatedOn.HELD_OUT,
         )
     found = resolve_version("candidate", data_dir=serving_machine)
     assert found.version == registered

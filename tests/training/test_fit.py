@@ -111,12 +111,6 @@ def test_a_fit_killed_between_epochs_still_knows_the_best(start_fit: Any) -> Non
     assert (resumed.result.best_epoch, resumed.result.num_steps) == (1, 30)
 
 
-def test_several_processes_are_refused(start_fit: Any) -> None:
-    # Launching two would train twice the time to see the same line.
-    with pytest.raises(ValueError, match=r"runs in one process, but 2 were launched; launch one"):
-        start_fit(accelerator=SimpleNamespace(num_processes=2))
-
-
 def test_losses_by_hand(corpus: Corpus) -> None:
     logits_BS = torch.tensor([[0.0, 2.0], [-1.0, 0.0]])
     targets_BS, weights_BS = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 3.0], [0.0, 1.0]])

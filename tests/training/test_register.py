@@ -20,7 +20,7 @@ from clinical_coding.bundle import read_bundle
 from clinical_coding.data_directory import DataDirectory, path_of_uri
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import Evaluation, Metrics
-from clinical_coding.registered_version import MODEL_NAME
+from clinical_coding.registered_version import MODEL_NAME, EvaluatedOn
 from training.register import register_version
 from training.tracking import TrackedRun, metric_name, open_store, start_run
 
@@ -59,7 +59,8 @@ from training.register import register_version
 data_dir, *bundles = map(Path, sys.argv[1:])
 for bundle in bundles:
     with start(data_dir) as run:
-        version = register_version(run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=METRICS)
+        told = {"data_dir": data_dir, "metrics": METRICS, "evaluated_on": "dev"}
+        version = register_version(run.run_id, bundle_folder=bundle, **told)
     print(version.number, run.run_id, version.bundle_sha256)
 """
 
@@ -203,7 +204,9 @@ def test_figures_are_stored_with_the_run(data_dir: Path) -> None:
 def test_a_version_holds_the_bundle_and_its_lineage(data_dir: Path, make_bundle: BundleMaker) -> None:
     bundle = make_bundle("first")
     with start(data_dir) as run:
-        version = register_version(run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=METRICS)
+        version = register_version(
+            run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=METRICS, evaluated_on=EvaluatedOn.DEV
+        )
     _, sha256 = read_bundle(bundle)
     assert (version.name, version.number, version.alias, version.bundle_sha256) == (MODEL_NAME, 1, "candidate", sha256)
     registered = client_of(data_dir).get_model_version_by_alias(MODEL_NAME, "candidate")
@@ -218,13 +221,30 @@ def test_a_version_holds_the_bundle_and_its_lineage(data_dir: Path, make_bundle:
 def test_registering_again_after_a_kill_makes_no_second_version(data_dir: Path, make_bundle: BundleMaker) -> None:
     bundle = make_bundle("first")
     with start(data_dir) as run:
-        first = register_version(run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=METRICS)
+        first = register_version(
+            run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=METRICS, evaluated_on=EvaluatedOn.DEV
+        )
         stored = path_of_uri(client_of(data_dir).get_model_version(MODEL_NAME, "1").source)
         assert stored is not None
         shutil.copy(bundle / "model.safetensors", stored / "left-by-a-killed-upload")
-        assert register_version(run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=METRICS) == first
+        assert (
+            register_version(
+                run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=METRICS, evaluated_on=EvaluatedOn.DEV
+            )
+            == first
+        )
     assert read_bundle(stored)[1] == first.bundle_sha256
     assert len(client_of(data_dir).search_model_versions(f"name = '{MODEL_NAME}'")) == 1
+
+
+def test_a_resumed_training_leaves_the_alias_on_a_later_version(data_dir: Path, make_bundle: BundleMaker) -> None:
+    told = {"data_dir": data_dir, "metrics": METRICS, "evaluated_on": EvaluatedOn.HELD_OUT}
+    with start(data_dir) as first:
+        register_version(first.run_id, bundle_folder=make_bundle("first"), **told)
+        with start(data_dir) as second:
+            register_version(second.run_id, bundle_folder=make_bundle("second"), **told)
+        register_version(first.run_id, bundle_folder=data_dir.parent / "bundles" / "first", **told)
+    assert client_of(data_dir).get_model_version_by_alias(MODEL_NAME, "candidate").version in (2, "2")
 
 
 def test_a_bundle_with_one_byte_changed_is_not_registered(data_dir: Path, make_bundle: BundleMaker) -> None:
@@ -232,7 +252,9 @@ def test_a_bundle_with_one_byte_changed_is_not_registered(data_dir: Path, make_b
     tensors = bundle / "model.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"!")
     with start(data_dir) as run, pytest.raises(ValueError, match=r"bundle file model\.safetensors"):
-        register_version(run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=METRICS)
+        register_version(
+            run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=METRICS, evaluated_on=EvaluatedOn.DEV
+        )
     assert not client_of(data_dir).search_registered_models()
 
 

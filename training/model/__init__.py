@@ -1,6 +1,7 @@
 """From text to scored codes, defined once: windows, forward, calibration, threshold, evidence offsets.
 
-Read in this order: ``windows``, ``encoder``, ``head``, ``coding_model``, ``lexical``, ``evidence``, ``scorer``.
+Read in this order: ``windows``, ``encoder``, ``head``, ``coding_model``, ``lexical``, ``calibration``, ``evidence``,
+``scorer``.
 """
 
 from training.model.scorer import Scorer

@@ -23,6 +23,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 __all__ = ["LexicalMatch", "split_sentences"]
 
+_MAX_SHARES = 2**22
+"""Shares held at once; a note of more sentences is matched in several parts."""
 _SENTENCE_END = re.compile(r"[;:\n]+|[.?!](?=\s|$)")
 
 
@@ -109,7 +111,13 @@ class LexicalMatch:
             return np.zeros(self.num_labels), np.zeros(self.num_labels, dtype=np.int64), []
         counts_SF = self._vectoriser.transform([texts[note][start:end] for note, start, end in sentences])
         counts_SF.data[:] = 1.0
-        share_SE = np.asarray((counts_SF @ self._mass_FE).todense())
-        share_SL = np.maximum.reduceat(share_SE, self._first_term_L, axis=1)
-        best_L = share_SL.argmax(axis=0)
-        return np.clip(share_SL[best_L, np.arange(self.num_labels)], 0, 1), best_L, sentences
+        share_L, best_L = np.zeros(self.num_labels, dtype=np.float32), np.zeros(self.num_labels, dtype=np.int64)
+        part = max(_MAX_SHARES // self._mass_FE.shape[1], 1)
+        for first in range(0, len(sentences), part):
+            share_SE = np.asarray((counts_SF[first : first + part] @ self._mass_FE).todense())
+            share_SL = np.maximum.reduceat(share_SE, self._first_term_L, axis=1)
+            part_best_L = share_SL.argmax(axis=0)
+            part_share_L = share_SL[part_best_L, np.arange(self.num_labels)]
+            better_L = part_share_L > share_L
+            share_L[better_L], best_L[better_L] = part_share_L[better_L], part_best_L[better_L] + first
+        return np.clip(share_L, 0, 1), best_L, sentences

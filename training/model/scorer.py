@@ -20,6 +20,7 @@ from clinical_coding.bundle import Bundle, read_bundle, read_labels
 from clinical_coding.codes import EvidenceSpan
 from clinical_coding.predictions import MAX_PREDICTED_CODES, PredictedCode
 from clinical_coding.records import Note
+from training.model.calibration import confidences
 from training.model.coding_model import stack_windows
 from training.model.encoder import encode, load_encoder, load_tokenizer
 from training.model.evidence import find_evidence, words_of_windows
@@ -112,9 +113,7 @@ class Scorer:
         parts = [self._attend(hidden_MH, slice(first, first + part))[0] for first in range(0, len(self.labels), part)]
         logits_L = torch.cat(parts).double().cpu().numpy()
         share_L, _, _ = self._lexical.match(texts)
-        calibration = self.bundle.calibration
-        calibrated_L = calibration.logit_weight * logits_L + calibration.lexical_weight * share_L + calibration.offset
-        return 1 / (1 + np.exp(-calibrated_L))  # type: ignore[no-any-return]
+        return confidences(logits_L, share_L, self.bundle.calibration)
 
     def _score_document(
         self, hidden_MH: Tensor, windows: TokenWindows, notes: Sequence[Note]

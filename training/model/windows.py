@@ -44,6 +44,16 @@ def _evenly(num_tokens: int, num_windows: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    tokens = tokenizer("")["input_ids"]
+    if len(tokens) != 2:
+        raise ValueError(
+            f"the tokenizer puts {len(tokens)} special tokens around a text, expected one before and one after; "
+            "use an encoder of the BERT family"
+        )
+    return tokens[0], tokens[1]
+
+
 def cut_windows(
     documents: Sequence[Sequence[Note]], *, tokenizer: PreTrainedTokenizerBase, windowing: Windowing
 ) -> list[TokenWindows]:
@@ -61,7 +71,7 @@ def cut_windows(
         return []
     texts = [note.text for notes in documents for note in notes]
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False)
-    first, last = tokenizer("")["input_ids"]
+    first, last = _special_tokens(tokenizer)
     room = windowing.max_window_tokens - 2
     results, at = [], 0
     for notes in documents:

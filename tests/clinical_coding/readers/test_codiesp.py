@@ -136,6 +136,15 @@ def test_bad_table_lines_are_kept_with_file_line_and_reason(
     assert reason in rejected["reason"]
 
 
+def test_an_empty_document_is_kept_with_its_reason(corpus: Corpus, tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.jsonl"
+    records = read(corpus(**{f"train/text_files_en/{OTHER}.txt": " \n"}), rejects=rejects)
+    assert list(records) == [TRAIN, DEV]
+    rejected = json.loads(rejects.read_text())
+    assert rejected["file"].endswith(f"{OTHER}.txt")
+    assert (rejected["line"], rejected["reason"], rejected["raw"]) == (1, "text: the document is empty", " \n")
+
+
 def test_a_split_without_labels_is_read_and_told(corpus: Corpus, caplog: pytest.LogCaptureFixture) -> None:
     path = corpus(**{"test/text_files_en/S0211-69912006000100001-1.txt": "Patient with proteinuria."})
     record = read(path)["S0211-69912006000100001-1"]
