@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 from clinical_coding.bundle import read_bundle
 from clinical_coding.data_directory import DataDirectory, path_of_uri, quiet_tracking
@@ -21,6 +22,7 @@ from clinical_coding.suggestions import VersionName
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.exceptions import MlflowException
 
 __all__ = ["RegisteredVersion", "ResolvedVersion", "list_versions", "resolve_default", "resolve_version"]
 
@@ -122,8 +124,17 @@ def _open_registry(directory: DataDirectory) -> "MlflowClient":
             client = MlflowClient(directory.tracking_uri, registry_uri=directory.tracking_uri)
             client.search_registered_models(max_results=1)
         except MlflowException as error:
-            raise ValueError(f"MLflow store {directory.tracking_uri} cannot be opened: {error.message}") from error
+            raise ValueError(_describe_closed_store(directory.tracking_uri, error=error)) from None
     return client
+
+
+def _describe_closed_store(uri: str, *, error: "MlflowException") -> str:
+    """Name the store without the user, password or options that its address may hold."""
+    parts = urlsplit(uri)
+    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    # MLflow's message may repeat the address, so it is told only where the address is no secret.
+    reason = error.message if address == uri else error.error_code
+    return f"MLflow store {address} cannot be opened: {reason}; check MLFLOW_TRACKING_URI, and that the store runs"
 
 
 def _aliases(client: "MlflowClient") -> dict[str, int]:
@@ -191,14 +202,18 @@ def _fetch(
         folder = _download(uri, expected=expected, directory=directory)
     else:
         folder = _relocate(local, directory=directory)
+        _require(folder, expected=expected)
+    name = VersionName(name=MODEL_NAME, number=int(version.version), alias=alias, bundle_sha256=expected)
+    return ResolvedVersion(name, folder)
+
+
+def _require(folder: Path, *, expected: str) -> None:
     _, found = read_bundle(folder)
     if found != expected:
         raise ValueError(
-            f"version {version.version}: the bundle at {folder} has SHA-256 {found}, registered was {expected}; "
+            f"the bundle at {folder} has SHA-256 {found}, registered was {expected}; "
             "restore the artefacts from a backup, or train again"
         )
-    name = VersionName(name=MODEL_NAME, number=int(version.version), alias=alias, bundle_sha256=found)
-    return ResolvedVersion(name, folder)
 
 
 def _relocate(folder: Path, *, directory: DataDirectory) -> Path:
@@ -213,7 +228,7 @@ def _download(uri: str, *, expected: str, directory: DataDirectory) -> Path:
 
     folder = directory.cache / "bundles" / expected
     with directory.lock("bundles"):
-        if folder.exists() and _is_whole(folder):
+        if folder.exists() and _is_whole(folder, expected=expected):
             return folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -221,13 +236,14 @@ def _download(uri: str, *, expected: str, directory: DataDirectory) -> Path:
             arrived = mlflow.artifacts.download_artifacts(
                 artifact_uri=uri, dst_path=scratch, tracking_uri=directory.tracking_uri
             )
+            _require(Path(arrived), expected=expected)
             Path(arrived).rename(folder)
     return folder
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_whole(folder: Path, *, expected: str) -> bool:
     try:
-        read_bundle(folder)
+        _require(folder, expected=expected)
     except ValueError:
         return False
     return True

@@ -104,6 +104,17 @@ def test_what_is_not_there_is_answered_with_what_is(data_dir: Path, make_bundle:
         resolve_version("champoin", data_dir=data_dir)
 
 
+@pytest.mark.parametrize("uri", ["gopher://ada:geheim@127.0.0.1:1/x?password=geheim", "gopher://127.0.0.1:1/x"])
+def test_a_store_that_cannot_be_opened_is_named_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.setenv(TRACKING_URI_VARIABLE, uri)
+    with pytest.raises(ValueError, match=r"MLflow store gopher://127\.0\.0\.1:1/x cannot be opened: .*") as caught:
+        list_versions(data_dir=tmp_path)
+    assert "geheim" not in str(caught.value) and "ada" not in str(caught.value)
+    assert caught.value.__suppress_context__ and caught.value.__cause__ is None
+
+
 def test_without_a_store_nothing_is_created(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no mlflow\.db; train one with `chartloop train`"):
         list_versions(data_dir=tmp_path / "none")
@@ -200,3 +211,13 @@ def test_a_version_behind_a_server_is_registered_fetched_once_and_verified(
     (found.folder / "model.safetensors").write_bytes(b"damaged in the cache")
     assert resolve_default(data_dir=serving_machine) == found
     assert read_bundle(found.folder)[1] == registered.bundle_sha256
+    shutil.rmtree(found.folder)
+    shutil.copytree(make_bundle("two"), found.folder)
+    assert resolve_version("candidate", data_dir=serving_machine) == found, "another bundle in its place was served"
+    assert read_bundle(found.folder)[1] == registered.bundle_sha256
+    shutil.rmtree(found.folder)
+    [stored] = store.rglob("bundle.json")
+    shutil.copytree(make_bundle("three"), stored.parent, dirs_exist_ok=True)
+    with pytest.raises(ValueError, match=r"registered was .*restore the artefacts"):
+        resolve_version("candidate", data_dir=serving_machine)
+    assert not found.folder.exists()
