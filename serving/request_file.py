@@ -26,7 +26,7 @@ def read_request(path: Path, *, setting: str, specialty: str) -> SuggestionReque
         ValueError: The file is missing, not UTF-8, or a field is wrong; the message names it, never its text.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ValueError(f"file {path} cannot be read ({error.strerror}); check the path") from None
     except UnicodeDecodeError as error:
@@ -36,7 +36,8 @@ def read_request(path: Path, *, setting: str, specialty: str) -> SuggestionReque
             fields = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"file {path} is not valid JSON at line {error.lineno}; check quotes and commas") from None
-        values = {name: fields[name] for name in fields if name in _OF_A_REQUEST or "codes" not in fields}
+        is_record = "codes" in fields or "schema_version" in fields
+        values = {name: fields[name] for name in fields if name in _OF_A_REQUEST or not is_record}
     else:
         note = {"note_id": path.name, "text": text}
         encounter = {"setting": setting, "specialty": specialty}

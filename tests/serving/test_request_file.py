@@ -1,0 +1,36 @@
+import codecs
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.request_file import read_request
+
+REQUEST: dict[str, Any] = {
+    "record_id": "r1",
+    "patient_id": "p1",
+    "encounter": {"setting": "outpatient", "specialty": "cardiology"},
+    "notes": [{"note_id": "n1", "text": "Essential hypertension."}],
+}
+
+
+def read(path: Path, content: bytes) -> Any:
+    path.write_bytes(content)
+    return read_request(path, setting="outpatient", specialty="cardiology")
+
+
+@pytest.mark.parametrize("more", [{}, {"codes": []}, {"schema_version": 1, "split": "test"}])
+def test_a_request_and_a_coded_record_ask_the_same(tmp_path: Path, more: dict[str, Any]) -> None:
+    content = json.dumps(REQUEST | more).encode()
+    for mark in (b"", codecs.BOM_UTF8):
+        assert read(tmp_path / "r.json", mark + content).model_dump(exclude_unset=True, mode="json") == REQUEST
+
+
+def test_a_request_with_a_field_too_many_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"r\.json: .*Extra inputs"):
+        read(tmp_path / "r.json", json.dumps(REQUEST | {"splitt": "test"}).encode())
+
+
+def test_a_plain_note_begins_after_the_byte_order_mark(tmp_path: Path) -> None:
+    assert read(tmp_path / "a.txt", codecs.BOM_UTF8 + b"Asthma.").notes[0].text == "Asthma."
