@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, TypeDecorator, create_engine, event, text
+from sqlalchemy import URL, Connection, DateTime, Dialect, Engine, MetaData, TypeDecorator, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from clinical_coding.data_directory import DataDirectory
 
@@ -129,11 +129,20 @@ def ledger(data_dir: Path, *, url: str | None = None) -> Iterator[Engine]:
         url: Another database in its place: PostgreSQL, or SQLite elsewhere.
 
     Raises:
-        ValueError: The URL is not of a known database.
+        ValueError: The URL is not of a known database, or the database cannot be reached.
     """
     engine = open_engine(url or default_url(data_dir))
     try:
-        migrate(engine)
+        try:
+            migrate(engine)
+        except OperationalError:
+            # The address alone: the user, the password and the driver's own words stay unsaid.
+            address = URL.create(
+                engine.url.drivername, host=engine.url.host, port=engine.url.port, database=engine.url.database
+            )
+            raise ValueError(
+                f"database {address} cannot be opened; check that it runs, and the address, user and password"
+            ) from None
         yield engine
     finally:
         engine.dispose()

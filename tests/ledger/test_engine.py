@@ -1,3 +1,4 @@
+import re
 import stat
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import StatementError
 
-from ledger.engine import UtcDateTime, default_url, metadata, migrate, open_engine, writing
+from ledger.engine import UtcDateTime, default_url, ledger, metadata, migrate, open_engine, writing
 from ledger.principals import create_key, list_principals, principals
 
 
@@ -74,3 +75,11 @@ def test_naive_moments_are_refused(engine: Engine) -> None:
     with engine.connect() as connection, pytest.raises(StatementError, match="time zone"):
         connection.execute(statement)
     assert UtcDateTime().process_bind_param(None, engine.dialect) is None
+
+
+def test_an_unreachable_database_is_named_without_its_password(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://ada:geheim@127.0.0.1:1/ledger?sslpassword=geheim"
+    with pytest.raises(ValueError, match=r"database postgresql\+psycopg://127\.0\.0\.1:1/ledger cannot be") as caught:
+        with ledger(tmp_path, url=url):
+            raise AssertionError("there is no database")
+    assert not {"geheim", "ada"} & set(re.split(r"\W+", str(caught.value))) and caught.value.__suppress_context__
