@@ -19,12 +19,12 @@ from fastapi import FastAPI
 from rich.console import Console
 from sqlalchemy import Engine
 
-from clinical_coding.bundle import read_labels
+from clinical_coding.bundle import read_bundle, read_labels
 from clinical_coding.data_directory import DataDirectory
 from clinical_coding.suggestions import VersionName
 from ledger.engine import ledger
 from ledger.principals import ensure_local_key
-from serving.backends import Backend, BackendUnavailableError
+from serving.backends import Backend, BackendError
 from serving.claims import HOST, claim_data_directory, claim_port
 from serving.fallback.client import FallbackBackend, FallbackSettings
 from serving.gateway.app import Gauges, create_app
@@ -92,16 +92,19 @@ def serve(
         routing: Thresholds of the route.
         port: Of the gateway; 0 takes a free one.
         backend: ``triton``, or ``local`` for the worker process alone.
-        triton_url: ``host:port`` of a Triton that somebody else runs; none is started then.
+        triton_url: ``host:port`` of a Triton that somebody else runs; none is started then. The channel
+            is not encrypted, so the Triton must be on this machine or on a network that may see notes.
         triton_grpc_port: Of the embedded Triton.
         triton_metrics_port: Of the embedded Triton's own metrics.
         database_url: PostgreSQL, or SQLite elsewhere; ``<data_dir>/chartloop.db`` when None.
 
     Raises:
-        ValueError: The data directory is being served, a port is in use, a file is damaged, or the
-            model cannot start; the message says where to look.
+        ValueError: The data directory is being served, a port is in use, a file is damaged, the version
+            reads less than the gateway accepts, the database cannot be reached, or the model cannot
+            start; the message says where to look.
     """
     data = DataDirectory.locate(data_dir)
+    _check_reach(bundle, settings=settings)
     ports = (triton_grpc_port, triton_metrics_port)
     plan = _Plan(bundle, version, data, settings, routing, backend, triton_url, ports)
     with claim_data_directory(data), claim_port(port) as listener:
@@ -111,8 +114,25 @@ def serve(
                 _log.warning("local-key-revoked")
             try:
                 asyncio.run(_run(plan, listener=listener, engine=engine))
-            except BackendUnavailableError as error:
-                raise ValueError(f"version cannot be served: {error}") from None
+            except BackendError as error:
+                remedy = (
+                    f"see the logs below {data.root}" if triton_url is None else f"check the Triton at {triton_url}"
+                )
+                raise ValueError(f"version cannot be served: {error}; {remedy}") from None
+
+
+def _check_reach(bundle: Path, *, settings: ServingSettings) -> None:
+    """Refuse a version that would leave the end of an accepted note unread."""
+    windowing = read_bundle(bundle)[0].windowing
+    # A token is at least one character, and two tokens of each window are the encoder's own.
+    reach = windowing.max_windows * (windowing.max_window_tokens - 2)
+    accepted = settings.gateway.max_note_characters
+    if reach < accepted:
+        raise ValueError(
+            f"windowing.max_windows {windowing.max_windows} of the version is sure to read {reach:,} characters, and "
+            f"gateway.max_note_characters accepts {accepted:,}; lower gateway.max_note_characters to at most {reach}, "
+            "or train with a larger windowing.max_windows"
+        )
 
 
 async def _run(plan: _Plan, *, listener: socket.socket, engine: Engine) -> None:

@@ -143,7 +143,7 @@ def tiny_config(tiny_encoder: Path) -> "TrainConfig":
             "records": "sample:60",
             "splits": ["train"],
             "base_model": {"name": "tests/tiny-bert", "revision": "0", "folder": tiny_encoder},
-            "windowing": {"max_window_tokens": 64, "max_windows": 32},
+            "windowing": {"max_window_tokens": 64, "max_windows": 2048},
             "lora": {"rank": 4, "alpha": 8, "dropout": 0.1, "num_top_layers": 2},
             "head": {"num_sampled_labels": 64, "evidence_weight": 0.5},
             "optimisation": {

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,43 @@ def test_a_data_directory_that_cannot_be_made_is_named(serve_here: Any, tmp_path
 def test_a_port_that_is_none_is_named(serve_here: Any, port: int) -> None:
     with pytest.raises(ValueError, match=rf"port {port}, for the gateway"):
         serve_here(port=port)
+
+
+def test_a_version_that_reads_less_than_the_gateway_accepts_is_refused(
+    make_bundle: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bundle = make_bundle("short")
+    message = r"max_windows 4 .* read 504 characters, .*max_note_characters accepts 100,000; lower .* or train with"
+    with pytest.raises(ValueError, match=message):
+        serve(
+            bundle,
+            version=version_of(bundle),
+            data_dir=tmp_path / "data",
+            settings=ServingSettings(),
+            routing=RoutingSettings(),
+        )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_triton_that_is_too_slow_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
+    grpc: Any = pytest.importorskip("grpc")
+
+    class Slow(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, _: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _, context: context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
+            )
+
+    triton = grpc.server(ThreadPoolExecutor(1), handlers=[Slow()])
+    address = f"127.0.0.1:{triton.add_insecure_port('127.0.0.1:0')}"
+    triton.start()
+    given = {"backend": "triton", "triton_url": address, "settings": {"fallback": {"mode": "off"}}}
+    process = launch(tiny_bundle, tmp_path / "data", tmp_path / "log", **given)
+    process.communicate(timeout=60)
+    triton.stop(0).wait()
+    assert process.returncode == 1
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last.startswith(f"ValueError: version cannot be served: Triton at {address} did not answer in time; check")
 
 
 def test_triton_killed_is_answered_by_the_fallback_and_comes_back(start: Callable[..., Serving]) -> None:
