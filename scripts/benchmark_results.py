@@ -41,7 +41,9 @@ def write_results(name: str, rows: list[Row], **facts: object) -> Path:
         **facts: What else a reader needs to judge them.
     """
     content = {
-        "command": " ".join(["python", *(os.path.relpath(part) if "/" in part else part for part in sys.argv)]),
+        "command": " ".join(
+            ["python", "-m", f"scripts.{Path(sys.argv[0]).stem}", *(_portable(part) for part in sys.argv[1:])]
+        ),
         "versions": {"python": platform.python_version(), **_versions()},
         "device": {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()},
         **facts,
@@ -52,6 +54,11 @@ def write_results(name: str, rows: list[Row], **facts: object) -> Path:
         json.dump(content, stream, indent=2)
         stream.write("\n")
     return path
+
+
+def _portable(argument: str) -> str:
+    """An argument without the folders of this machine."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def _versions() -> dict[str, str]:

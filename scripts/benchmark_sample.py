@@ -40,11 +40,11 @@ def _content(num_records: int) -> list[Row]:
         num_codes.append(len(record.codes))
         num_words.extend(len(note.text.split()) for note in record.notes)
     return [
-        Row("codes a record", round(statistics.mean(num_codes), 2), "codes"),
-        Row("words a note", round(statistics.mean(num_words), 1), "words"),
-        Row("notes a record", round(len(num_words) / num_records, 2), "notes"),
-        Row("distinct codes", len(keys), "codes"),
-        Row("distinct ICD-10-CM codes", sum(key.startswith("icd10cm:") for key in keys), "codes"),
+        Row("codes_a_record", round(statistics.mean(num_codes), 2), "codes"),
+        Row("words_a_note", round(statistics.mean(num_words), 1), "words"),
+        Row("notes_a_record", round(len(num_words) / num_records, 2), "notes"),
+        Row("distinct_codes", len(keys), "codes"),
+        Row("distinct_icd10cm_codes", sum(key.startswith("icd10cm:") for key in keys), "codes"),
     ]
 
 
@@ -59,9 +59,9 @@ def main(
     # ru_maxrss is in KiB on Linux.
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows = [
-        Row("records, processor time of one core", round(by_processor), "1/s"),
-        Row("records, wall time", round(by_wall), "1/s"),
-        Row("peak memory", round(peak_memory), "MiB"),
+        Row("records_a_processor_second", round(by_processor), "1/s"),
+        Row("records_a_second", round(by_wall), "1/s"),
+        Row("peak_memory", round(peak_memory), "MiB"),
         *_content(num_records),
     ]
     for row in rows:

@@ -37,7 +37,7 @@ def serve(
         BackendChoice, typer.Option("--backend", help="triton, or local for the fallback worker alone.")
     ] = BackendChoice.TRITON,
     triton_url: Annotated[
-        str | None, typer.Option("--triton-url", help="host:port of a Triton that runs elsewhere; none is started.")
+        str | None, typer.Option("--triton-url", help="host:port of a Triton that runs elsewhere; not encrypted.")
     ] = None,
     config: Annotated[Path, typer.Option("--config", help="Gateway, fallback and Triton settings.")] = (
         CONFIGS / "serving.yaml"

@@ -7,6 +7,7 @@ alone, and the state of every random generator is in the checkpoint.
 Shapes: B records, M tokens a record, S sampled labels, E evidence entries.
 """
 
+import ctypes
 import json
 import math
 import shutil
@@ -26,6 +27,20 @@ from training.config import TrainConfig
 from training.dataset import Batch, Collator
 
 __all__ = ["FitResult", "code_loss", "evidence_loss", "fit", "train_step"]
+
+
+_TRIM_STEPS = 10
+
+
+def _return_free_memory() -> None:
+    """Give freed blocks back to the system, where the C library can.
+
+    No two batches have the same shape, and glibc keeps the blocks of each: 40 steps without this grow from 1.8 to
+    3.8 GB, with it they stay at 0.8 GB and take as long.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 @dataclass
@@ -207,6 +222,8 @@ def fit(
             prepared, batch, optimiser=optimiser, schedule=schedule, accelerator=accelerator, config=config
         )
         progress.step += 1
+        if progress.step % _TRIM_STEPS == 0:
+            _return_free_memory()
         score = None
         if progress.step % steps_an_epoch == 0 and held_out_score is not None:
             score = held_out_score()

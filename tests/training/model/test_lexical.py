@@ -81,3 +81,12 @@ def test_sentences_keep_every_word(text: str) -> None:
     assert edges == sorted(edges)
     left_out = "".join(text[edges[at] : edges[at + 1]] for at in range(0, len(edges), 2))
     assert not set(left_out) - set(".;:?!") - {character for character in left_out if character.isspace()}
+
+
+def test_a_note_matched_in_parts_gives_the_same(lexical: LexicalMatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["\n".join(f"line {at}, chest" for at in range(40)) + "\nchest pain\nkidney failure\nchest pain"]
+    share_L, sentence_L, _ = lexical.match(texts)
+    monkeypatch.setattr("training.model.lexical._MAX_SHARES", 12)
+    share_in_parts_L, sentence_in_parts_L, _ = lexical.match(texts)
+    np.testing.assert_array_equal(share_in_parts_L, share_L)
+    np.testing.assert_array_equal(sentence_in_parts_L, sentence_L)

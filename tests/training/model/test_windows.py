@@ -95,3 +95,16 @@ def test_a_very_long_note_is_cut_whole(tokenizer: PreTrainedTokenizerBase) -> No
     assert windows.num_unread_tokens == 0
     assert (offsets[1:, 0] >= offsets[:-1, 1]).all()
     assert sum(end - start for start, end in offsets.tolist()) == sum(not character.isspace() for character in text)
+
+
+def test_a_tokenizer_without_special_tokens_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    class Bare:
+        def __call__(self, texts: object, **_: object) -> dict[str, object]:
+            return tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+
+    with pytest.raises(ValueError, match="puts 0 special tokens around a text, expected one before and one after"):
+        cut_windows(
+            [[Note(note_id="n", text="pain")]],
+            tokenizer=Bare(),  # type: ignore[arg-type]
+            windowing=Windowing(max_window_tokens=16, max_windows=4),
+        )
