@@ -4,6 +4,7 @@ A tenth of the training patients is held out for early stopping, calibration and
 split, unless it is trained on, is looked at once, at the end, by the bundle as it will be served.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,6 +57,9 @@ def train(config: TrainConfig, *, data_dir: Path, console: Console, rejects: Pat
     Raises:
         ValueError: Configuration, records or base model are not usable; the message says what to do.
     """
+    # Launchers say how many processes they started; each would train the same version.
+    if (num_processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise ValueError(f"training runs in one process, but {num_processes} were launched; launch one")
     directory = DataDirectory.locate(data_dir)
     with incoming_file(directory.checkpoints) as incoming:
         with progress_bar("read records", total=None, console=console) as advance:
@@ -72,8 +76,6 @@ def _train_in_session(
     config: TrainConfig, manifest: Manifest, *, session: TrainingSession, data_dir: Path, console: Console
 ) -> TrainResult:
     accelerator = Accelerator(mixed_precision="bf16" if config.optimisation.precision == "bf16" else "no")
-    if accelerator.num_processes > 1:
-        raise ValueError(f"training runs in one process, but {accelerator.num_processes} were launched; launch one")
     with start_run(
         config.model_dump(mode="json"),
         data_dir=data_dir,
