@@ -53,10 +53,10 @@ def run() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         clone = Path(scratch) / "chartloop"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        fresh_seconds, fresh_gigabytes = watched(["scripts/quickstart"], folder=clone)
-        for path in (clone / "mlruns").iterdir():
-            subprocess.run(["rm", "-rf", str(path)], check=True)
-        installed_seconds, installed_gigabytes = watched(["scripts/quickstart"], folder=clone)
+        began = time.time()
+        fresh_seconds, peak_gigabytes = watched(["scripts/quickstart"], folder=clone)
+        # The last thing that the installation writes.
+        install_seconds = (clone / ".venv" / "installed").stat().st_mtime - began
         again_seconds, _ = watched(["scripts/quickstart"], folder=clone)
         help_seconds = []
         for _ in range(5):
@@ -65,9 +65,9 @@ def run() -> None:
             help_seconds.append(time.monotonic() - started)
     rows = [
         Row("quickstart_with_installation", fresh_seconds, "s"),
-        Row("quickstart_without_installation", installed_seconds, "s"),
+        Row("quickstart_without_installation", fresh_seconds - install_seconds, "s"),
         Row("quickstart_with_a_version_registered", again_seconds, "s"),
-        Row("quickstart_peak_memory", max(fresh_gigabytes, installed_gigabytes), "GB"),
+        Row("quickstart_peak_memory", peak_gigabytes, "GB"),
         Row("help_median", sorted(help_seconds)[2], "s"),
     ]
     typer.echo(write_results("quickstart", rows))
