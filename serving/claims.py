@@ -4,12 +4,12 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from clinical_coding.data_directory import DataDirectory
 
-__all__ = ["HOST", "claim_data_directory", "claim_port"]
+__all__ = ["HOST", "choose_ports", "claim_data_directory", "claim_port"]
 
 HOST: Final = "127.0.0.1"
 _BACKLOG: Final = 2048
@@ -63,3 +63,17 @@ def claim_port(port: int) -> Iterator[socket.socket]:
                 "stop what holds it, or choose another with --port"
             ) from None
         yield listener
+
+
+def choose_ports(ports: tuple[int, ...]) -> tuple[int, ...]:
+    """Put a free port in the place of each 0, all different: Triton takes no 0 for two ports at once."""
+    with ExitStack() as held:
+        chosen = []
+        for port in ports:
+            if port == 0:
+                # Held until all are chosen, so that none is chosen twice.
+                probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+                probe.bind((HOST, 0))
+                port = probe.getsockname()[1]
+            chosen.append(port)
+    return tuple(chosen)

@@ -25,7 +25,7 @@ from clinical_coding.suggestions import VersionName
 from ledger.engine import ledger
 from ledger.principals import ensure_local_key
 from serving.backends import Backend, BackendError
-from serving.claims import HOST, claim_data_directory, claim_port
+from serving.claims import HOST, choose_ports, claim_data_directory, claim_port
 from serving.fallback.client import FallbackBackend, FallbackSettings
 from serving.gateway.app import Gauges, create_app
 from serving.gateway.routing import RoutingSettings
@@ -94,8 +94,8 @@ def serve(
         backend: ``triton``, or ``local`` for the worker process alone.
         triton_url: ``host:port`` of a Triton that somebody else runs; none is started then. The channel
             is not encrypted, so the Triton must be on this machine or on a network that may see notes.
-        triton_grpc_port: Of the embedded Triton.
-        triton_metrics_port: Of the embedded Triton's own metrics.
+        triton_grpc_port: Of the embedded Triton; 0 takes a free one.
+        triton_metrics_port: Of the embedded Triton's own metrics; 0 takes a free one.
         database_url: PostgreSQL, or SQLite elsewhere; ``<data_dir>/chartloop.db`` when None.
 
     Raises:
@@ -220,7 +220,7 @@ async def _start_triton(plan: _Plan, stack: AsyncExitStack) -> tuple[Backend, Ga
         dynamic_batching=chosen.dynamic_batching,
     )
     render_repository(plan.data.model_repository, bundle=plan.bundle, number=number, config=config)
-    grpc_port, metrics_port = plan.triton_ports
+    grpc_port, metrics_port = choose_ports(plan.triton_ports)
     server = TritonServer(
         plan.data.model_repository,
         number=number,
