@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from rich import box
 from rich.table import Table
 
 from clinical_coding.metrics import Evaluation, Metrics
@@ -10,11 +9,11 @@ from clinical_coding.metrics import Evaluation, Metrics
 __all__ = ["evaluation_tables"]
 
 _COLUMNS: dict[str, Callable[[Metrics], str]] = {
-    "records": lambda metrics: f"{metrics.num_records:,}",
+    "rec-\nords": lambda metrics: f"{metrics.num_records:,}",
     "codes": lambda metrics: f"{metrics.num_codes:,}",
     "code/\ncode": lambda metrics: f"{metrics.code_over_code_accuracy:.3f}",
-    "preci-\nsion": lambda metrics: f"{metrics.precision:.3f}",
-    "recall": lambda metrics: f"{metrics.recall:.3f}",
+    "prec-\nision": lambda metrics: f"{metrics.precision:.3f}",
+    "re-\ncall": lambda metrics: f"{metrics.recall:.3f}",
     "micro\nF1": lambda metrics: f"{metrics.micro_f1:.3f}",
     "macro\nF1": lambda metrics: f"{metrics.macro_f1:.3f}",
     "MAP": lambda metrics: f"{metrics.mean_average_precision:.3f}",
@@ -26,10 +25,10 @@ def evaluation_tables(evaluation: Evaluation, *, dimensions: Sequence[str]) -> I
     """One table for each dimension: its slices by support, and all records last."""
     for dimension in dimensions:
         title = f"accuracy by {dimension} (code/code: code-over-code accuracy)"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        table.add_column(dimension, no_wrap=True)
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
+        table.add_column(dimension, no_wrap=True, max_width=24)
         for name in _COLUMNS:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", min_width=6 if name == "codes" else 5)
         slices = evaluation.slices.get(dimension, {})
         for value, metrics in sorted(slices.items(), key=lambda item: -item[1].num_records):
             table.add_row(value, *_cells(metrics))

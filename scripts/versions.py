@@ -36,9 +36,10 @@ def list_(as_json: AsJson = False, data_dir: DataDir = DEFAULT_DATA_DIR) -> None
             ]
         )
         return
-    table = Table()
-    for column in ("version", "aliases", "created (UTC)", "micro-F1", "MAP", "measured on", "bundle", "run"):
-        table.add_column(column)
+    # Without a box it fits 80 columns.
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for column in ("no.", "aliases", "created (UTC)", "micro-F1", "MAP", "measured on", "bundle", "run"):
+        table.add_column(column, no_wrap=True)
     for version in versions:
         metrics = version.lineage.metrics if version.lineage else {}
         table.add_row(
@@ -47,7 +48,7 @@ def list_(as_json: AsJson = False, data_dir: DataDir = DEFAULT_DATA_DIR) -> None
             f"{version.created:%Y-%m-%d %H:%M}",
             *(f"{metrics[name]:.3f}" if name in metrics else "" for name in ("micro_f1", "mean_average_precision")),
             version.lineage.evaluated_on.value if version.lineage else "",
-            version.lineage.bundle_sha256[:12] if version.lineage else "not made by chartloop",
-            (version.run_id or "")[:12],
+            version.lineage.bundle_sha256[:8] if version.lineage else "not made by chartloop",
+            (version.run_id or "")[:8],
         )
     Console().print(table)
