@@ -69,11 +69,12 @@ class Verdict(StrEnum):
 
 
 class Adjudication(Artefact):
-    """A supervisor's verdict on an override."""
+    """A supervisor's verdict on an override, or on what a random audit drew."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     adjudication_id: Identifier
-    override_id: Identifier
+    override_id: Identifier | None = None
+    audit_draw_id: Identifier | None = None
     verdict: Verdict
     codes: tuple[Code, ...]
     """The correct codes, each with its state."""
@@ -82,3 +83,9 @@ class Adjudication(Artefact):
     round: Annotated[int, Field(ge=1)] = 1
     blinded: bool = False
     adjudicated_at: datetime
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.override_id is None) == (self.audit_draw_id is None):
+            raise ValueError("override_id or audit_draw_id must be given, and not both")
+        return self

@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from ledger.engine import UtcDateTime, metadata, writing
 
 __all__ = [
+    "LOCAL_KEY_FILE",
     "Principal",
     "Role",
     "authenticate",
@@ -41,6 +42,7 @@ KEY_PREFIX: Final = "cl_"
 KEY_BYTES: Final = 32
 MAX_NAME_CHARACTERS: Final = 128
 LOCAL_PRINCIPAL: Final = "local"
+LOCAL_KEY_FILE: Final = "local.key"
 
 
 class Role(StrEnum):

@@ -86,8 +86,8 @@ def run(
     """Measure, and write the results."""
     from clinical_coding.data_directory import DataDirectory
     from governance.versions import resolve_version
+    from ledger.principals import LOCAL_KEY_FILE
     from serving.client import Client
-    from serving.serve import LOCAL_KEY_FILE
 
     texts = sample_texts(requests)
     bundle = resolve_version(version, data_dir=data_dir).folder

@@ -92,10 +92,10 @@ def suggest(
     Example: [bold]chartloop suggest note.txt --setting emergency --specialty emergency-medicine[/bold]
     """
     from clinical_coding.data_directory import DataDirectory
+    from ledger.principals import LOCAL_KEY_FILE
     from serving.client import Client
     from serving.highlight import render
     from serving.request_file import read_request
-    from serving.serve import LOCAL_KEY_FILE
 
     request = read_request(file, setting=setting, specialty=specialty)
     if key is None:

@@ -23,7 +23,7 @@ from clinical_coding.bundle import read_bundle, read_labels
 from clinical_coding.data_directory import DataDirectory
 from clinical_coding.suggestions import VersionName
 from ledger.engine import ledger
-from ledger.principals import ensure_local_key
+from ledger.principals import LOCAL_KEY_FILE, ensure_local_key
 from serving.backends import Backend, BackendError
 from serving.claims import HOST, choose_ports, claim_data_directory, claim_port
 from serving.fallback.client import FallbackBackend, FallbackSettings
@@ -32,9 +32,8 @@ from serving.gateway.routing import RoutingSettings
 from serving.logs import configure_logs
 from serving.settings import ServingSettings
 
-__all__ = ["LOCAL_KEY_FILE", "serve"]
+__all__ = ["serve"]
 
-LOCAL_KEY_FILE: Final = "local.key"
 _DRAIN_SECONDS: Final = 10
 _LOAD_TIMEOUT_SECONDS: Final = 120.0
 _log = structlog.get_logger(__name__)

@@ -1,12 +1,10 @@
 """Builds the suggestion out of scored codes: ranks, descriptions, evidence text, alternatives, route."""
 
-import secrets
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Final
 
+from clinical_coding.artefact import new_id
 from clinical_coding.bundle import Label
 from clinical_coding.codes import CodeSystem
 from clinical_coding.predictions import PredictedCode
@@ -55,7 +53,7 @@ class SuggestionBuilder:
         others = [code for code in scored.codes if not code.suggested]
         texts = {note.note_id: note.text for note in request.notes}
         return Suggestion(
-            suggestion_id=_new_suggestion_id(),
+            suggestion_id=new_id(),
             version=self._version,
             route=route,
             degraded=scored.degraded,
@@ -113,10 +111,3 @@ def _nearness(code: PredictedCode, other: PredictedCode) -> int:
     pairs = zip(code.code, other.code, strict=False)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     return min(shared, CATEGORY_CHARACTERS) if code.system is CodeSystem.ICD10CM else shared
-
-
-def _new_suggestion_id() -> str:
-    # UUID version 7 (RFC 9562, section 5.7): ids made later sort later, which suits an index.
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & (2**48 - 1)) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
-    return str(uuid.UUID(int=value | 0b10 << 62 | secrets.randbits(62)))

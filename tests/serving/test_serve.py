@@ -22,9 +22,10 @@ import pytest
 
 from clinical_coding.bundle import read_bundle
 from clinical_coding.suggestions import SuggestionRequest, VersionName
+from ledger.principals import LOCAL_KEY_FILE
 from serving.client import Client, GatewayUnreachableError, RequestRefusedError
 from serving.gateway.routing import RoutingSettings
-from serving.serve import LOCAL_KEY_FILE, serve
+from serving.serve import serve
 from serving.settings import ServingSettings
 
 CANARY = "Zebedee-Quartermain-19310412"

@@ -1,0 +1,93 @@
+"""The audit log: who did what, when; append-only, each row chained to the one before by its hash.
+
+An entry is canonical JSON (sorted keys, no spaces, UTF-8), and its hash is the SHA-256 of the hash
+before it and the entry (Crosby and Wallach 2009, Efficient Data Structures for Tamper-Evident
+Logging, for the idea and its limits). A changed, removed or moved row breaks the chain where it
+stood. The head row names the last entry, so that rows cut off at the end are missed too; whoever
+may rewrite the whole database can forge a whole chain, against which a head that is kept elsewhere
+helps. It does not know what the actions mean. Entries hold ids, hashes and counts, never clinical text.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, insert, select, update
+
+from ledger.engine import metadata
+from ledger.principals import Principal
+
+__all__ = ["GENESIS", "append", "audit_head", "audit_log", "chain"]
+
+GENESIS: Final = "0" * 64
+HEAD_ID: Final = 1
+
+audit_log: Final = Table(
+    "audit_log",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("action", String(64), nullable=False, index=True),
+    Column("subject", String(160), nullable=False, index=True),
+    Column("entry", Text, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+audit_head: Final = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+
+def chain(previous_hash: str, entry: str) -> str:
+    """The hash of an entry in its place."""
+    return hashlib.sha256(f"{previous_hash}\n{entry}".encode()).hexdigest()
+
+
+def append(
+    connection: Connection, *, principal: Principal, action: str, subject: str, details: Mapping[str, Any]
+) -> int:
+    """Add an entry to the chain, in the transaction that does what the entry tells.
+
+    Args:
+        connection: Inside ``ledger.group_commit.write``. Who appends waits for other appenders to commit.
+        principal: Who acts.
+        action: What was done, as ``decision-made``.
+        subject: What it was done to, as ``decision:0193…``.
+        details: More, ready for JSON; ids, hashes, counts, reason codes; never clinical text.
+
+    Returns:
+        The sequence number of the entry.
+    """
+    head = connection.execute(
+        select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.id == HEAD_ID).with_for_update()
+    ).one()
+    seq = head.seq + 1
+    entry = json.dumps(
+        {
+            "seq": seq,
+            "at": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "principal_id": principal.id,
+            "principal": principal.name,
+            "role": principal.role.value,
+            "action": action,
+            "subject": subject,
+            "details": dict(details),
+        },
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+    digest = chain(head.hash, entry)
+    connection.execute(
+        insert(audit_log).values(
+            seq=seq, action=action, subject=subject, entry=entry, previous_hash=head.hash, hash=digest
+        )
+    )
+    connection.execute(update(audit_head).where(audit_head.c.id == HEAD_ID).values(seq=seq, hash=digest))
+    return int(seq)
