@@ -1,0 +1,18 @@
+"""``chartloop feedback``: decisions in, adjudicated training records out (stages 8 to 10)."""
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Decisions of coders, verdicts of supervisors, and the training set that follows from them.
+
+    Who acts is told by the key: give --key or CHARTLOOP_KEY.
+    """,
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Decisions of coders, verdicts of supervisors, and the training set that follows from them."""
