@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from clinical_coding.artefact import Artefact
 from clinical_coding.codes import Code, CodeState
 
-__all__ = ["SCHEMA_VERSION", "CodedRecord", "Complexity", "Encounter", "Note", "Setting", "Split"]
+__all__ = ["SCHEMA_VERSION", "CodedRecord", "Complexity", "Encounter", "Note", "Setting", "Split", "Unlisted"]
 
 SCHEMA_VERSION: Final = 1
 
@@ -39,6 +39,15 @@ class Split(StrEnum):
     TRAIN = "train"
     DEV = "dev"
     TEST = "test"
+
+
+class Unlisted(StrEnum):
+    """What it means that a code is not listed on a record."""
+
+    ABSENT = "absent"
+    """The record is complete: a code that is not listed is a negative."""
+    UNKNOWN = "unknown"
+    """Only what is listed was looked at: nothing is known of other codes, and they are masked out."""
 
 
 class Encounter(Artefact):
@@ -92,6 +101,7 @@ class CodedRecord(Artefact):
     encounter: Encounter
     notes: Annotated[tuple[Note, ...], Field(min_length=1)]
     codes: tuple[Code, ...] = ()
+    unlisted: Unlisted = Unlisted.ABSENT
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,6 +1,6 @@
-"""What a registered version says of itself in MLflow: its name, its aliases and its tags.
+"""What a registered version says of itself in MLflow: its name, its aliases, its tags, its run's artefacts.
 
-Training writes the tags, governance reads them; this module is where they agree. Aliases are
+Training writes the tags and artefacts, governance reads them; this module is where they agree. Aliases are
 mutable and keep no history, so approvals live in the audit log and the alias is their projection.
 """
 
@@ -13,9 +13,23 @@ from pydantic import ValidationError
 from clinical_coding.artefact import Artefact, describe_errors
 from clinical_coding.manifest import Sha256
 
-__all__ = ["MODEL_NAME", "EvaluatedOn", "VersionAlias", "VersionLineage"]
+__all__ = [
+    "EVALUATED_RECORDS_ARTIFACT",
+    "MANIFEST_ARTIFACT",
+    "MODEL_NAME",
+    "PREDICTIONS_ARTIFACT",
+    "EvaluatedOn",
+    "VersionAlias",
+    "VersionLineage",
+]
 
 MODEL_NAME = "clinical-coder"
+MANIFEST_ARTIFACT = "manifest.json"
+"""Where a version's run keeps the manifest of the records that trained it."""
+PREDICTIONS_ARTIFACT = "evaluation/predictions.jsonl"
+"""Where it keeps the predictions that its registered metrics were computed from."""
+EVALUATED_RECORDS_ARTIFACT = "evaluation/records.jsonl"
+"""Where it keeps what is true of the same records, without notes."""
 METRIC_PREFIX = "metric."
 
 

@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerBase
 
 from clinical_coding.bundle import Windowing
 from clinical_coding.codes import CodeState
-from clinical_coding.manifest import Manifest
+from clinical_coding.manifest import Manifest, hash_patients
 from clinical_coding.records import CodedRecord
 from training.label_space import LabelSampler
 from training.lower_layers import LowerLayers
@@ -68,7 +68,8 @@ def store_records(records: Iterable[CodedRecord], *, sources: Sequence[str], pat
     Raises:
         ValueError: There are no records.
     """
-    digest, ids, splits, adjudications = hashlib.sha256(), list[str](), Counter[str](), set[str]()
+    digest, ids, splits = hashlib.sha256(), list[str](), Counter[str]()
+    adjudications, patients = set[str](), set[str]()
     path.parent.mkdir(parents=True, exist_ok=True)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _STORED) as writer:
         rows = list[dict[str, str]]()
@@ -77,6 +78,7 @@ def store_records(records: Iterable[CodedRecord], *, sources: Sequence[str], pat
             digest.update(text.encode() + b"\n")
             ids.append(record.record_id)
             splits[str(record.split)] += 1
+            patients.add(record.patient_id)
             named = {code.provenance.adjudication_id for code in record.codes}
             adjudications |= {adjudication_id for adjudication_id in named if adjudication_id}
             rows.append({"record_id": record.record_id, "patient_id": record.patient_id, "json": text})
@@ -93,6 +95,7 @@ def store_records(records: Iterable[CodedRecord], *, sources: Sequence[str], pat
         splits=dict(splits),
         sources=tuple(sources),
         adjudication_ids=tuple(sorted(adjudications)),
+        patient_hashes=hash_patients(patients),
     )
 
 

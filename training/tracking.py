@@ -18,7 +18,7 @@ from clinical_coding.artefact import sha256_of_json
 from clinical_coding.data_directory import DataDirectory, quiet_tracking
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import Evaluation
-from clinical_coding.registered_version import MODEL_NAME
+from clinical_coding.registered_version import MANIFEST_ARTIFACT, MODEL_NAME
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -261,7 +261,7 @@ def _log_inputs(
     for start in range(0, len(params), MAX_PARAMS_A_BATCH):
         client.log_batch(run_id, params=params[start : start + MAX_PARAMS_A_BATCH])
     client.log_text(run_id, json.dumps(config, indent=2, sort_keys=True), "config.json")
-    client.log_text(run_id, manifest.model_dump_json(indent=2), "manifest.json")
+    client.log_text(run_id, manifest.model_dump_json(indent=2), MANIFEST_ARTIFACT)
     digest = manifest.content_sha256[:MAX_DIGEST_CHARACTERS]
     sources = json.dumps(manifest.sources)
     client.log_inputs(run_id, [DatasetInput(Dataset(dataset, digest, "chartloop", sources), tags=[])])

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from clinical_coding.codes import CodeState
-from clinical_coding.records import CodedRecord
+from clinical_coding.records import CodedRecord, Unlisted
 
 Make = Callable[..., CodedRecord]
 
@@ -62,3 +62,11 @@ def test_keys_are_told_apart_by_state(make_record: Make) -> None:
 def test_records_do_not_change(make_record: Make) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         make_record().record_id = "r2"  # type: ignore[misc]
+
+
+def test_a_record_is_complete_unless_it_says_otherwise(make_record: Make) -> None:
+    assert make_record().unlisted is Unlisted.ABSENT
+    partial = make_record(unlisted="unknown")
+    assert CodedRecord.model_validate_json(partial.model_dump_json()) == partial
+    with pytest.raises(ValidationError, match="unlisted"):
+        make_record(unlisted="maybe")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinical_coding.bundle import Windowing
+from clinical_coding.manifest import hash_patients
 from clinical_coding.records import CodedRecord
 from training.corpus import Corpus, is_held_out
 from training.dataset import Batch, Collator, cut_records, load_records, open_stored, store_records
@@ -119,6 +120,7 @@ def test_records_come_back_as_they_were(made_records: list[CodedRecord], tmp_pat
     assert list(load_records(open_stored(tmp_path / "records.arrow"))) == made_records
     assert manifest.record_ids == tuple(one.record_id for one in made_records)
     assert manifest.splits == {"train": 40, "dev": 8, "test": 4}
+    assert manifest.patient_hashes == hash_patients(f"p{number}" for number in range(26))
 
 
 def test_the_hash_changes_with_any_content_and_with_order(made_records: list[CodedRecord], tmp_path: Path) -> None:
