@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from scripts import keys, records, serving_commands, training_commands, versions
+from scripts import feedback, keys, records, serving_commands, training_commands, versions
 
 __all__ = ["app", "main"]
 
@@ -21,11 +21,14 @@ app = typer.Typer(
     help="""Train, serve and govern the model that suggests medical codes from clinical notes.
 
     Usual order: [bold]train[/bold] a version, look at it with [bold]versions list[/bold] and [bold]evaluate[/bold],
-    then [bold]serve[/bold] it and ask it with [bold]suggest[/bold].
+    [bold]serve[/bold] it, ask it with [bold]suggest[/bold], answer with [bold]decide[/bold]; [bold]feedback[/bold]
+    turns adjudicated answers into the next training set, and [bold]versions compare[/bold] and
+    [bold]versions promote[/bold] put the next version in the first one's place.
     """,
 )
 training_commands.add_to(app)
 serving_commands.add_to(app)
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(versions.app, name="versions")
 app.add_typer(records.app, name="records")
 app.add_typer(keys.app, name="keys")
