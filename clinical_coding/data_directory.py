@@ -12,9 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-__all__ = ["DATA_DIRECTORY_VARIABLE", "TRACKING_URI_VARIABLE", "DataDirectory", "path_of_uri", "quiet_tracking"]
+__all__ = [
+    "DATA_DIRECTORY_VARIABLE",
+    "TRACKING_URI_VARIABLE",
+    "DataDirectory",
+    "describe_closed_store",
+    "path_of_uri",
+    "quiet_tracking",
+]
 
 DATA_DIRECTORY_VARIABLE = "CHARTLOOP_DATA_DIR"
 TRACKING_URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -128,6 +135,22 @@ def path_of_uri(uri: str) -> Path | None:
     if parts.scheme == "file":
         return Path(unquote(parts.path))
     return None if parts.scheme else Path(uri)
+
+
+def describe_closed_store(uri: str, *, message: str, error_code: str) -> str:
+    """Say why an MLflow store cannot be opened, without the user, password or options that its address may hold.
+
+    Args:
+        uri: The store's address.
+        message: MLflow's. It may repeat the address, so it is told only where the address is no secret.
+        error_code: MLflow's, which is told otherwise.
+    """
+    parts = urlsplit(uri)
+    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    # An address of no host, sqlite:///a/b, loses its slashes on the way and holds no secret.
+    is_plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    told, reason = (uri, message) if is_plain else (address, error_code)
+    return f"MLflow store {told} cannot be opened: {reason}; check {TRACKING_URI_VARIABLE}, and that the store runs"
 
 
 def quiet_tracking() -> None:

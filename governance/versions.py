@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from clinical_coding.bundle import read_bundle
-from clinical_coding.data_directory import DataDirectory, path_of_uri, quiet_tracking
+from clinical_coding.data_directory import DataDirectory, describe_closed_store, path_of_uri, quiet_tracking
 from clinical_coding.registered_version import MODEL_NAME, VersionAlias, VersionLineage
 from clinical_coding.suggestions import VersionName
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.exceptions import MlflowException
 
 __all__ = ["RegisteredVersion", "ResolvedVersion", "list_versions", "resolve_default", "resolve_version"]
 
@@ -124,17 +122,9 @@ def _open_registry(directory: DataDirectory) -> "MlflowClient":
             client = MlflowClient(directory.tracking_uri, registry_uri=directory.tracking_uri)
             client.search_registered_models(max_results=1)
         except MlflowException as error:
-            raise ValueError(_describe_closed_store(directory.tracking_uri, error=error)) from None
+            uri = directory.tracking_uri
+            raise ValueError(describe_closed_store(uri, message=error.message, error_code=error.error_code)) from None
     return client
-
-
-def _describe_closed_store(uri: str, *, error: "MlflowException") -> str:
-    """Name the store without the user, password or options that its address may hold."""
-    parts = urlsplit(uri)
-    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    # MLflow's message may repeat the address, so it is told only where the address is no secret.
-    reason = error.message if address == uri else error.error_code
-    return f"MLflow store {address} cannot be opened: {reason}; check MLFLOW_TRACKING_URI, and that the store runs"
 
 
 def _aliases(client: "MlflowClient") -> dict[str, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clinical_coding.artefact import sha256_of_json
-from clinical_coding.data_directory import DataDirectory, quiet_tracking
+from clinical_coding.data_directory import DataDirectory, describe_closed_store, quiet_tracking
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import Evaluation
 from clinical_coding.registered_version import MANIFEST_ARTIFACT, MODEL_NAME
@@ -58,7 +58,8 @@ def open_store(directory: DataDirectory) -> "MlflowClient":
             client = MlflowClient(directory.tracking_uri, registry_uri=directory.tracking_uri)
             client.search_registered_models(max_results=1)
         except MlflowException as error:
-            raise ValueError(f"MLflow store {directory.tracking_uri} cannot be opened: {error.message}") from error
+            uri = directory.tracking_uri
+            raise ValueError(describe_closed_store(uri, message=error.message, error_code=error.error_code)) from None
     return client
 
 

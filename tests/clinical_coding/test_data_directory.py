@@ -7,6 +7,7 @@ from clinical_coding.data_directory import (
     DATA_DIRECTORY_VARIABLE,
     TRACKING_URI_VARIABLE,
     DataDirectory,
+    describe_closed_store,
     path_of_uri,
 )
 
@@ -72,3 +73,24 @@ def test_the_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:
 )
 def test_only_addresses_of_files_have_a_path(uri: str, path: Path | None) -> None:
     assert path_of_uri(uri) == path
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://ada:geheim@db.example/mlflow",
+        "postgresql://db.example/mlflow?user=ada&password=geheim",
+        "https://geheim@db.example/mlflow",
+        "postgresql://db.example/mlflow#geheim",
+    ],
+)
+def test_an_address_is_told_without_its_secrets(uri: str) -> None:
+    told = describe_closed_store(uri, message=f"no answer from {uri}", error_code="INTERNAL_ERROR")
+    assert "db.example/mlflow cannot be opened: INTERNAL_ERROR; check MLFLOW_TRACKING_URI" in told
+    assert "geheim" not in told and "ada" not in told
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////data/mlflow.db", "https://db.example/mlflow"])
+def test_an_address_without_secrets_is_told_with_the_reason(uri: str) -> None:
+    told = describe_closed_store(uri, message="no such table", error_code="INTERNAL_ERROR")
+    assert told.startswith(f"MLflow store {uri} cannot be opened: no such table; ")

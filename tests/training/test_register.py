@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from clinical_coding.artefact import sha256_of_json
 from clinical_coding.bundle import read_bundle
-from clinical_coding.data_directory import DataDirectory, path_of_uri
+from clinical_coding.data_directory import TRACKING_URI_VARIABLE, DataDirectory, path_of_uri
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import Evaluation, Metrics
 from clinical_coding.registered_version import MODEL_NAME, EvaluatedOn
@@ -286,6 +286,16 @@ def test_two_trainings_at_once_lose_no_version(data_dir: Path, make_bundle: Bund
     for version in versions:
         stored = path_of_uri(version.source)
         assert stored is not None and read_bundle(stored)[1] == version.tags["bundle_sha256"]
+
+
+def test_a_store_that_cannot_be_opened_is_named_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRACKING_URI_VARIABLE, "gopher://ada:geheim@127.0.0.1:1/x?password=geheim")
+    with pytest.raises(ValueError, match=r"MLflow store gopher://127\.0\.0\.1:1/x cannot be opened: .*") as caught:
+        client_of(tmp_path)
+    assert "geheim" not in str(caught.value) and "ada" not in str(caught.value)
+    assert caught.value.__suppress_context__ and caught.value.__cause__ is None
 
 
 def test_training_into_a_moved_data_directory_is_refused(data_dir: Path) -> None:
