@@ -16,12 +16,22 @@ CODE = {"system": "icd10cm", "code": "I21.4"}
         ({"action": "modify", "reason": "more-specific"}, "to must be given"),
         ({"action": "accept", "to": "I10"}, "to must be given"),
         ({"action": "reject"}, "reason must be given for action 'reject'"),
-        ({"action": "add", "reason": ""}, "reason must be given for action 'add'"),
+        ({"action": "add"}, "reason must be given for action 'add'"),
+        ({"action": "add", "reason": "Because of the note"}, "should match pattern"),
+        ({"action": "reject", "reason": "not-documented", "code": "chest pain"}, "'CHE.ST P' is not a code of icd10cm"),
+        ({"action": "modify", "reason": "wrong-site", "to": "99213"}, "'992.13' is not a code of icd10cm"),
+        ({"action": "accept", "system": "icd9"}, "system"),
     ],
 )
 def test_an_incomplete_action_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         CodeDecision.model_validate(CODE | changes)
+
+
+def test_codes_are_put_into_their_usual_form() -> None:
+    fields = {"action": "modify", "system": "icd10cm", "code": "e119", "to": "e11.65 ", "reason": "wrong-complication"}
+    decided = CodeDecision.model_validate(fields)
+    assert (decided.key, decided.to_key) == ("icd10cm:E11.9", "icd10cm:E11.65")
 
 
 @pytest.mark.parametrize("outcome", ["escalated", "deferred"])

@@ -1,0 +1,124 @@
+"""People of every role, and stored suggestions whose codes are known, on SQLite and PostgreSQL."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from clinical_coding.artefact import new_id
+from clinical_coding.codes import split_key
+from clinical_coding.readers import read_records
+from clinical_coding.suggestions import Suggestion, SuggestionRequest
+from feedback.settings import FeedbackSettings, ReasonCodes, load_feedback, load_reasons
+from ledger.group_commit import write
+from ledger.principals import Principal, authenticate, create_key
+from ledger.suggestions import store
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ROLES = {
+    "coder": "coder",
+    "other-coder": "coder",
+    "supervisor": "supervisor",
+    "other-supervisor": "supervisor",
+    "service": "service",
+    "reviewer": "reviewer",
+    "admin": "admin",
+}
+# What the fixtures' suggestions hold unless a test says otherwise.
+SUGGESTED = ("icd10cm:I10", "icd10cm:E11.9", "icd10cm:R07.9", "cpt:99213")
+
+
+@pytest.fixture
+def people(engine: Engine) -> Mapping[str, Principal]:
+    """By name: coder, other-coder, supervisor, other-supervisor, service, reviewer, admin."""
+    found = {}
+    for name, role in ROLES.items():
+        principal = authenticate(engine, create_key(engine, role=role, name=name))
+        assert principal is not None
+        found[name] = principal
+    return found
+
+
+@pytest.fixture(scope="session")
+def feedback_settings() -> FeedbackSettings:
+    return load_feedback(CONFIGS / "feedback.yaml")
+
+
+@pytest.fixture(scope="session")
+def undrawn(feedback_settings: FeedbackSettings) -> FeedbackSettings:
+    """Settings under which nothing is drawn for audit."""
+    shares = ("accepted_share", "autonomous_share", "first_year_accepted_share", "first_year_autonomous_share")
+    return feedback_settings.model_copy(update=dict.fromkeys(shares, 0.0))
+
+
+@pytest.fixture(scope="session")
+def drawn(feedback_settings: FeedbackSettings) -> FeedbackSettings:
+    """Settings under which everything is drawn for audit."""
+    shares = ("accepted_share", "autonomous_share", "first_year_accepted_share", "first_year_autonomous_share")
+    return feedback_settings.model_copy(update=dict.fromkeys(shares, 1.0))
+
+
+@pytest.fixture(scope="session")
+def reasons() -> ReasonCodes:
+    return load_reasons(CONFIGS / "reasons.yaml")
+
+
+def make_request(number: int = 0) -> SuggestionRequest:
+    """The notes and the encounter of a sample record, without its codes."""
+    *_, record = read_records(f"sample:{number + 1}")
+    return SuggestionRequest(
+        record_id=record.record_id, patient_id=record.patient_id, encounter=record.encounter, notes=record.notes
+    )
+
+
+def make_suggestion(
+    request: SuggestionRequest, *, codes: Sequence[str] = SUGGESTED, route: str = "assisted"
+) -> Suggestion:
+    """A suggestion of exactly these label keys, each with the first word of the first note for evidence."""
+    note = request.notes[0]
+    end = note.text.index(" ")
+    evidence = {"note_id": note.note_id, "start": 0, "end": end, "text": note.text[:end]}
+    rows = []
+    for rank, key in enumerate(codes, start=1):
+        system, code = split_key(key)
+        row = {"system": system, "code": code, "description": None, "confidence": 0.9, "rank": rank}
+        rows.append(row | {"evidence": [evidence], "alternatives": []})
+    return Suggestion.model_validate(
+        {
+            "suggestion_id": new_id(),
+            "version": {"name": "clinical-coder", "number": 1, "alias": "champion", "bundle_sha256": "0" * 64},
+            "route": {"decision": route, "rules": ["confidence-below-threshold"], "record_confidence": 0.9},
+            "degraded": False,
+            "codes": rows,
+            "trace_id": "0" * 32,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def sample_request() -> SuggestionRequest:
+    """The notes and the encounter of the first sample record."""
+    return make_request()
+
+
+@pytest.fixture
+def suggest(
+    engine: Engine, people: Mapping[str, Principal], sample_request: SuggestionRequest
+) -> Callable[..., Suggestion]:
+    """Store a suggestion, asked for by the service: ``suggest(codes=(…), route="assisted", request=…)``."""
+
+    def make(
+        *, codes: Sequence[str] = SUGGESTED, route: str = "assisted", request: SuggestionRequest = sample_request
+    ) -> Suggestion:
+        suggestion = make_suggestion(request, codes=codes, route=route)
+        write(engine, lambda connection: store(connection, request, suggestion, principal=people["service"]))
+        return suggestion
+
+    return make
+
+
+@pytest.fixture
+def suggestion(suggest: Callable[..., Suggestion]) -> Suggestion:
+    """A stored suggestion on the assisted route: I10, E11.9, R07.9 and 99213."""
+    return suggest()
