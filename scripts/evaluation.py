@@ -9,7 +9,7 @@ from rich.console import Console
 from clinical_coding.predictions import Prediction
 from clinical_coding.readers import read_records
 from clinical_coding.records import CodedRecord, Split
-from governance.versions import ResolvedVersion, resolve_version
+from governance.versions import resolve_version
 from training.model import Scorer
 from training.predict import predict
 from training.progress import progress_bar
@@ -25,13 +25,13 @@ def records_of(spec: str, *, split: str | None, rejects: Path | None = None) -> 
     """
     if split is not None and split not in set(Split):
         raise ValueError(f"--split {split!r} is not a split; choose one of {', '.join(Split)}")
-    return (record for record in read_records(spec, rejects=rejects) if split is None or record.split == split)
+    return read_records(spec, splits=tuple(Split) if split is None else (Split(split),), rejects=rejects)
 
 
 @contextmanager
 def predicted(
     reference: str, spec: str, *, split: str | None, rejects: Path | None, data_dir: Path, console: Console
-) -> Iterator[tuple[ResolvedVersion, Iterator[Prediction]]]:
+) -> Iterator[Iterator[Prediction]]:
     """Predict records in a stream, with a progress bar while the block runs.
 
     Raises:
@@ -50,4 +50,4 @@ def predicted(
     name = str(resolved.version.number or resolved.version.bundle_sha256[:12])
     scorer = Scorer(resolved.folder)
     with progress_bar("predict", total=None, console=console) as advance:
-        yield resolved, predict(scorer, stream(), version=name, progress=advance)
+        yield predict(scorer, stream(), version=name, progress=advance)

@@ -80,10 +80,7 @@ def predict(
     from training.predict import write_predictions
 
     console = Console(stderr=True)
-    with predicted(version, records, split=split, rejects=rejects, data_dir=data_dir, console=console) as (
-        _,
-        predictions,
-    ):
+    with predicted(version, records, split=split, rejects=rejects, data_dir=data_dir, console=console) as predictions:
         num_lines = write_predictions(predictions, out)
     console.print(f"{num_lines} predictions in {out}")
 
@@ -106,7 +103,7 @@ def evaluate(
     from scripts.tables import evaluation_tables
 
     console = Console(stderr=True)
-    with predicted(version, records, split=split, rejects=rejects, data_dir=data_dir, console=console) as (_, stream):
+    with predicted(version, records, split=split, rejects=rejects, data_dir=data_dir, console=console) as stream:
         predictions = list(stream)
     evaluation = measure(records_of(records, split=split), predictions)
     if plots is not None:

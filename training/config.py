@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from clinical_coding.artefact import Artefact, describe_errors
 from clinical_coding.bundle import Windowing
+from clinical_coding.records import Split
 from training.model.encoder import BaseModel, Lora
 
 __all__ = ["TrainConfig", "load_config"]
@@ -51,7 +52,7 @@ class TrainConfig(Artefact):
 
     records: str
     """Record spec; a relative path in it counts from the working directory."""
-    splits: Annotated[tuple[Literal["train", "dev", "test"], ...], Field(min_length=1)]
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)]
     """Splits to train on."""
     base_model: BaseModel
     windowing: Windowing

@@ -63,7 +63,7 @@ def train(config: TrainConfig, *, data_dir: Path, console: Console, rejects: Pat
     directory = DataDirectory.locate(data_dir)
     with incoming_file(directory.checkpoints) as incoming:
         with progress_bar("read records", total=None, console=console) as advance:
-            chosen = _counted(_records_of(config.records, splits=config.splits, rejects=rejects), advance)
+            chosen = _counted(read_records(config.records, splits=config.splits, rejects=rejects), advance)
             manifest = store_records(chosen, sources=[_without_folders(config.records)], path=incoming)
         with open_session(config, manifest, checkpoints=directory.checkpoints) as session:
             incoming.replace(session.folder / "records.arrow")
@@ -99,7 +99,7 @@ def _train_in_session(
             corpus.windows, labels=corpus.label_space.labels, confidences=held_out_confidences
         )
         written = {"calibration": calibration, "threshold": threshold, "manifest": manifest, "reference": reference}
-        dev = list(_records_of(config.records, splits=("dev",))) if "dev" not in config.splits else []
+        dev = list(read_records(config.records, splits=(Split.DEV,))) if Split.DEV not in config.splits else []
         evaluated_on = EvaluatedOn.DEV if dev else EvaluatedOn.HELD_OUT
         bundle = steps.write(fitted, **written)
         if not dev:
@@ -120,11 +120,6 @@ def _train_in_session(
             run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=evaluation.overall, evaluated_on=evaluated_on
         )
     return TrainResult(run.run_id, version, evaluated_on, evaluation)
-
-
-def _records_of(spec: str, *, splits: tuple[str, ...], rejects: Path | None = None) -> Iterator[CodedRecord]:
-    wanted = {Split(split) for split in splits}
-    return (record for record in read_records(spec, rejects=rejects) if record.split in wanted)
 
 
 def _counted(records: Iterator[CodedRecord], advance: Callable[[int], None]) -> Iterator[CodedRecord]:

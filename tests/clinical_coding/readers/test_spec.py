@@ -2,6 +2,7 @@ import pytest
 
 from clinical_coding.readers import read_records
 from clinical_coding.readers.spec import RecordSpec, parse_spec
+from clinical_coding.records import Split
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,13 @@ def test_another_spec_is_refused_with_the_allowed_forms(spec: str) -> None:
 def test_a_missing_file_is_told_before_anything_is_read(spec: str) -> None:
     with pytest.raises(ValueError, match=r"names no file at /.*; check the path"):
         read_records(spec)
+
+
+def test_the_chosen_splits_partition_the_records() -> None:
+    whole = list(read_records("sample:60"))
+    parts = {split: list(read_records("sample:60", splits=(split,))) for split in Split}
+    assert all(parts.values())
+    assert all(record.split is split for split, records in parts.items() for record in records)
+    assert sorted((record for records in parts.values() for record in records), key=whole.index) == whole
+    both = (Split.TRAIN, Split.DEV)
+    assert list(read_records("sample:60", splits=both)) == [record for record in whole if record.split in both]
