@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
@@ -136,7 +136,25 @@ def tiny_encoder(make_encoder: EncoderMaker) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_config(tiny_encoder: Path) -> "TrainConfig":
+def tiny_optimisation() -> dict[str, Any]:
+    """Two epochs of small batches, with a checkpoint every fourth step."""
+    return {
+        "num_epochs": 2,
+        "batch_records": 4,
+        "lora_learning_rate": 0.002,
+        "head_learning_rate": 0.01,
+        "weight_decay": 0.01,
+        "warmup_share": 0.1,
+        "max_gradient_norm": 10.0,
+        "patience_epochs": 2,
+        "precision": "fp32",
+        "cache_lower_layers": True,
+        "checkpoint_steps": 4,
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_encoder: Path, tiny_optimisation: dict[str, Any]) -> "TrainConfig":
     """A training of seconds on sample records."""
     from training.config import TrainConfig
 
@@ -148,19 +166,7 @@ def tiny_config(tiny_encoder: Path) -> "TrainConfig":
             "windowing": {"max_window_tokens": 64, "max_windows": 2048},
             "lora": {"rank": 4, "alpha": 8, "dropout": 0.1, "num_top_layers": 2},
             "head": {"num_sampled_labels": 64, "evidence_weight": 0.5},
-            "optimisation": {
-                "num_epochs": 2,
-                "batch_records": 4,
-                "lora_learning_rate": 0.002,
-                "head_learning_rate": 0.01,
-                "weight_decay": 0.01,
-                "warmup_share": 0.1,
-                "max_gradient_norm": 10.0,
-                "patience_epochs": 2,
-                "precision": "fp32",
-                "cache_lower_layers": True,
-                "checkpoint_steps": 4,
-            },
+            "optimisation": tiny_optimisation,
             "calibration_share": 0.2,
             "refit": False,
             "seed": 0,

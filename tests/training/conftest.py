@@ -88,24 +88,14 @@ def made_encoder(make_encoder: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def made_config(
-    made_encoder: Path, made_records: list[CodedRecord], tmp_path_factory: pytest.TempPathFactory
+    made_encoder: Path,
+    made_records: list[CodedRecord],
+    tiny_optimisation: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> TrainConfig:
     """A training of the tiny encoder on the made-up records, refit included."""
     path = tmp_path_factory.mktemp("records") / "records.jsonl"
     write_jsonl(made_records, path)
-    optimisation = {
-        "num_epochs": 2,
-        "batch_records": 4,
-        "lora_learning_rate": 0.002,
-        "head_learning_rate": 0.01,
-        "weight_decay": 0.01,
-        "warmup_share": 0.1,
-        "max_gradient_norm": 10.0,
-        "patience_epochs": 2,
-        "precision": "fp32",
-        "cache_lower_layers": True,
-        "checkpoint_steps": 4,
-    }
     return TrainConfig.model_validate(
         {
             "records": f"jsonl:{path}",
@@ -114,7 +104,7 @@ def made_config(
             "windowing": {"max_window_tokens": 32, "max_windows": 32},
             "lora": {"rank": 4, "alpha": 8, "dropout": 0.1, "num_top_layers": 2},
             "head": {"num_sampled_labels": 8, "evidence_weight": 0.5},
-            "optimisation": optimisation,
+            "optimisation": tiny_optimisation,
             "calibration_share": 0.2,
             "refit": True,
             "seed": 0,
