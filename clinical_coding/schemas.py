@@ -10,6 +10,7 @@ from typing import Final
 from clinical_coding.artefact import Artefact, publish
 from clinical_coding.bundle import Bundle
 from clinical_coding.decisions import Adjudication, Decision
+from clinical_coding.evaluation_set import EvaluatedRecord
 from clinical_coding.manifest import Manifest
 from clinical_coding.predictions import Prediction
 from clinical_coding.records import CodedRecord
@@ -22,6 +23,7 @@ ARTEFACTS: Final[dict[str, type[Artefact]]] = {
     "bundle": Bundle,
     "coded-record": CodedRecord,
     "decision": Decision,
+    "evaluated-record": EvaluatedRecord,
     "manifest": Manifest,
     "prediction": Prediction,
     "suggestion": Suggestion,
