@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from clinical_coding.evaluation_set import EvaluatedRecord, evaluation_set_sha256
 from clinical_coding.manifest import hash_patients
-from clinical_coding.records import CodedRecord
+from clinical_coding.records import CodedRecord, Unlisted
 
 Make = Callable[..., CodedRecord]
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -54,7 +54,7 @@ def test_the_hash_holds_in_any_order_and_changes_with_the_content(make_record: M
     records = [EvaluatedRecord.of(make_record(f"r{number}")) for number in range(3)]
     sha256 = evaluation_set_sha256(records)
     assert evaluation_set_sha256(reversed(records)) == sha256
-    changes = ({"positive": ()}, {"patient_hash": "0" * 64}, {"unlisted": "unknown"}, {"slices": {}})
+    changes = ({"positive": ()}, {"patient_hash": "0" * 64}, {"unlisted": Unlisted.UNKNOWN}, {"slices": {}})
     changed = [evaluation_set_sha256([*records[:2], records[2].model_copy(update=change)]) for change in changes]
     assert len({sha256, *changed, evaluation_set_sha256(records[:2])}) == len(changes) + 2
     with pytest.raises(ValueError, match="record 'r1' comes twice in the evaluation set"):
