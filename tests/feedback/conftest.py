@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 from sqlalchemy import Engine
 
 from clinical_coding.artefact import new_id
 from clinical_coding.codes import split_key
+from clinical_coding.decisions import Decision
 from clinical_coding.readers import read_records
 from clinical_coding.suggestions import Suggestion, SuggestionRequest
+from feedback.audit_draws import SECURE_SOURCE
+from feedback.decisions import RecordedDecision, record_decision
 from feedback.settings import FeedbackSettings, ReasonCodes, load_feedback, load_reasons
 from ledger.group_commit import write
 from ledger.principals import Principal, authenticate, create_key
@@ -122,3 +126,42 @@ def suggest(
 def suggestion(suggest: Callable[..., Suggestion]) -> Suggestion:
     """A stored suggestion on the assisted route: I10, E11.9, R07.9 and 99213."""
     return suggest()
+
+
+@pytest.fixture
+def decide(
+    engine: Engine, people: Mapping[str, Principal], undrawn: FeedbackSettings, reasons: ReasonCodes
+) -> Callable[..., RecordedDecision]:
+    """Record a decision, by the coder and without an audit draw unless said otherwise.
+
+    ``decide(suggestion_id, *actions, who="coder", key=None, outcome="decided", settings=undrawn, random_source=…)``,
+    an action being ``("reject", "icd10cm:R07.9", "integral-symptom")``, ``("modify", KEY, TO, REASON)``,
+    ``("add", KEY, REASON)`` or ``("accept", KEY)``.
+    """
+
+    def make(
+        suggestion_id: str,
+        *actions: tuple[str, ...],
+        who: str = "coder",
+        key: str | None = None,
+        outcome: str = "decided",
+        settings: FeedbackSettings = undrawn,
+        random_source: Random = SECURE_SOURCE,
+    ) -> RecordedDecision:
+        codes = []
+        for action, label, *rest in actions:
+            system, code = split_key(label)
+            named = dict(zip(("to", "reason") if action == "modify" else ("reason",), rest, strict=False))
+            codes.append({"action": action, "system": system, "code": code, **named})
+        body = {"suggestion_id": suggestion_id, "outcome": outcome, "codes": codes, "seconds_spent": 12.5}
+        return record_decision(
+            engine,
+            Decision.model_validate(body),
+            idempotency_key=new_id() if key is None else key,
+            principal=people[who],
+            settings=settings,
+            reasons=reasons,
+            random_source=random_source,
+        )
+
+    return make

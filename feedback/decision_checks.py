@@ -1,0 +1,108 @@
+"""Whether a decision makes sense: against the suggestion, the reason codes, and the code library.
+
+Pure: nothing is read from the database and nothing written to it.
+"""
+
+from datetime import date
+
+from clinical_coding.code_library import CodeLibrary, load_icd10cm
+from clinical_coding.codes import CodeSystem
+from clinical_coding.decisions import CodeAction, CodeDecision, Decision
+from clinical_coding.suggestions import RouteDecision
+from feedback.errors import InvalidError
+from feedback.settings import ReasonCodes
+from feedback.shown import Shown
+
+__all__ = ["check_decision"]
+
+
+def check_decision(decision: Decision, *, shown: Shown, reasons: ReasonCodes) -> None:
+    """Judge a decision.
+
+    A suggested code is named once at most. A code that is added, or takes another's place, is not
+    suggested itself and is given once: so a decision can be told from suggested and final codes.
+
+    Args:
+        decision: What the coder says.
+        shown: The suggestion that it is about.
+        reasons: The reasons that can be given.
+
+    Raises:
+        InvalidError: It contradicts the suggestion, gives a wrong reason, or brings in a code that is
+            not valid at the date of service.
+    """
+    if shown.keys is None:
+        raise InvalidError(
+            "suggestion_id: the content of this suggestion was purged, so that it cannot be decided any more; "
+            "ask for a new suggestion"
+        )
+    named: set[str] = set()
+    brought_in: set[str] = set()
+    for position, code in enumerate(decision.codes):
+        field = f"codes.{position}"
+        _check_route(code, field=field, route=shown.route)
+        reasons.require(code.reason, action=code.action, field=f"{field}.reason")
+        if code.action is not CodeAction.ADD:
+            _check_named(code, field=f"{field}.code", suggested=shown.keys, named=named)
+        target = _brought_in_by(code)
+        if target is not None:
+            place = f"{field}.to" if code.action is CodeAction.MODIFY else f"{field}.code"
+            # What was withheld cannot stand already, and saying so would tell it.
+            standing = frozenset[str]() if shown.route is RouteDecision.MANUAL else shown.keys
+            _check_brought_in(target, field=place, standing=standing, brought_in=brought_in)
+            _check_valid(code, field=place, service_start=shown.service_start)
+
+
+def _brought_in_by(code: CodeDecision) -> str | None:
+    return code.key if code.action is CodeAction.ADD else code.to_key
+
+
+def _check_route(code: CodeDecision, *, field: str, route: RouteDecision) -> None:
+    if route is RouteDecision.MANUAL and code.action is not CodeAction.ADD:
+        raise InvalidError(
+            f"{field}.action {code.action.value!r} does not fit the manual route, on which no codes are shown; "
+            "give every code with action 'add'"
+        )
+
+
+def _check_named(code: CodeDecision, *, field: str, suggested: frozenset[str], named: set[str]) -> None:
+    if code.key not in suggested:
+        raise InvalidError(
+            f"{field} {code.code!r} of {code.system} is not suggested; name a suggested code, or use action 'add'"
+        )
+    if code.key in named:
+        raise InvalidError(f"{field} {code.code!r} is named twice; say one thing about each suggested code")
+    named.add(code.key)
+
+
+def _check_brought_in(target: str, *, field: str, standing: frozenset[str], brought_in: set[str]) -> None:
+    code = target.partition(":")[2]
+    if target in standing:
+        raise InvalidError(f"{field} {code!r} is suggested already; let it stand, and reject the codes that are wrong")
+    if target in brought_in:
+        raise InvalidError(f"{field} {code!r} is given twice; give each code once")
+    brought_in.add(target)
+
+
+def _check_valid(code: CodeDecision, *, field: str, service_start: date | None) -> None:
+    """Refuse an ICD-10-CM code that cannot stand on a claim; of other systems no list is held."""
+    if code.system is not CodeSystem.ICD10CM:
+        return
+    # One release is held, so that it judges every date of service.
+    library = load_icd10cm()
+    written = code.to or code.code
+    if library.is_valid(written):
+        return
+    when = f"the date of service {service_start}" if service_start else "an unknown date of service"
+    raise InvalidError(
+        f"{field} {written!r} is not a valid code of ICD-10-CM release {library.release}, which applies to {when}"
+        f"{_hint(written, library=library)}; give a valid code"
+    )
+
+
+def _hint(code: str, *, library: CodeLibrary) -> str:
+    ancestor = library.nearest_ancestor(code)
+    if ancestor is None:
+        return ""
+    nearest = next(leaf for leaf in library.leaves() if leaf.startswith(ancestor.code))
+    return f" (nearest: {nearest})"

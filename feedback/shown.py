@@ -1,0 +1,68 @@
+"""What a decision is judged against: the codes of a stored suggestion, its route and date of service.
+
+Read without the notes, for many suggestions at once. It knows no decision.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import Connection, select
+
+from clinical_coding.suggestions import RouteDecision
+from ledger.suggestions import suggestion_contents, suggestions
+
+__all__ = ["Shown", "load_shown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A suggestion, as far as a decision on it needs to know it."""
+
+    suggestion_id: str
+    route: RouteDecision
+    """On the manual route the codes were withheld from the coder."""
+    specialty: str
+    service_start: date | None
+    content_sha256: str
+    keys: frozenset[str] | None
+    """The label keys of all its codes; null when its content was purged."""
+
+
+def load_shown(connection: Connection, suggestion_ids: Iterable[str]) -> dict[str, Shown]:
+    """Find suggestions.
+
+    Returns:
+        Those that are stored, by their ids.
+    """
+    # PostgreSQL refuses some characters, such as null, in any text; no id holds one.
+    asked = {suggestion_id for suggestion_id in suggestion_ids if suggestion_id.isprintable()}
+    rows = connection.execute(
+        select(
+            suggestions.c.id,
+            suggestions.c.route,
+            suggestions.c.specialty,
+            suggestions.c.service_start,
+            suggestions.c.content_sha256,
+            suggestion_contents.c.suggestion,
+        )
+        .outerjoin(suggestion_contents, suggestion_contents.c.suggestion_id == suggestions.c.id)
+        .where(suggestions.c.id.in_(asked))
+    )
+    return {
+        row.id: Shown(
+            suggestion_id=row.id,
+            route=RouteDecision(row.route),
+            specialty=row.specialty,
+            service_start=row.service_start,
+            content_sha256=row.content_sha256,
+            keys=None if row.suggestion is None else _keys(row.suggestion),
+        )
+        for row in rows
+    }
+
+
+def _keys(suggestion: str) -> frozenset[str]:
+    # Written by us from a validated suggestion, so that it need not be validated again.
+    return frozenset(f"{code['system']}:{code['code']}" for code in json.loads(suggestion)["codes"])
