@@ -5,7 +5,6 @@ split, unless it is trained on, is looked at once, at the end, by the bundle as 
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from clinical_coding.data_directory import DataDirectory
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import Evaluation
 from clinical_coding.readers import read_records
+from clinical_coding.readers.spec import without_folders
 from clinical_coding.records import CodedRecord, Split
 from clinical_coding.registered_version import EvaluatedOn
 from clinical_coding.suggestions import VersionName
@@ -64,7 +64,7 @@ def train(config: TrainConfig, *, data_dir: Path, console: Console, rejects: Pat
     with incoming_file(directory.checkpoints) as incoming:
         with progress_bar("read records", total=None, console=console) as advance:
             chosen = _counted(read_records(config.records, splits=config.splits, rejects=rejects), advance)
-            manifest = store_records(chosen, sources=[_without_folders(config.records)], path=incoming)
+            manifest = store_records(chosen, sources=[without_folders(config.records)], path=incoming)
         with open_session(config, manifest, checkpoints=directory.checkpoints) as session:
             incoming.replace(session.folder / "records.arrow")
             result = _train_in_session(config, manifest, session=session, data_dir=data_dir, console=console)
@@ -126,8 +126,3 @@ def _counted(records: Iterator[CodedRecord], advance: Callable[[int], None]) -> 
     for record in records:
         yield record
         advance(1)
-
-
-def _without_folders(spec: str) -> str:
-    """The record spec with only the last part of its path, as a manifest may hold it."""
-    return re.sub(r"^(\w+:)(?:[^?]*/)?([^?]*)", r"\1\2", spec)

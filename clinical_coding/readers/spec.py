@@ -4,10 +4,11 @@ A spec is a form, a place and options: ``codiesp:corpus.zip?lang=es&task=D``. On
 judged here; whether anything lies at the place is the readers' business.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["RecordSpec", "parse_spec"]
+__all__ = ["RecordSpec", "parse_spec", "without_folders"]
 
 Form = Literal["jsonl", "parquet", "codiesp", "sample"]
 
@@ -57,3 +58,8 @@ def parse_spec(spec: str) -> RecordSpec:
     if form == "sample" and not (place.isdecimal() and options["seed"].isdecimal()):
         raise ValueError(f"record spec {spec!r} needs whole numbers, such as sample:1000?seed=0; write {_ALLOWED}")
     return RecordSpec(form, place, options)
+
+
+def without_folders(spec: str) -> str:
+    """The record spec with only the last part of its path, as a manifest may hold it."""
+    return re.sub(r"^(\w+:)(?:[^?]*/)?([^?]*)", r"\1\2", spec)

@@ -1,7 +1,7 @@
 import pytest
 
 from clinical_coding.readers import read_records
-from clinical_coding.readers.spec import RecordSpec, parse_spec
+from clinical_coding.readers.spec import RecordSpec, parse_spec, without_folders
 from clinical_coding.records import Split
 
 
@@ -61,3 +61,15 @@ def test_the_chosen_splits_partition_the_records() -> None:
     assert sorted((record for records in parts.values() for record in records), key=whole.index) == whole
     both = (Split.TRAIN, Split.DEV)
     assert list(read_records("sample:60", splits=both)) == [record for record in whole if record.split in both]
+
+
+@pytest.mark.parametrize(
+    ("spec", "shown"),
+    [
+        ("jsonl:/home/ada/records.jsonl", "jsonl:records.jsonl"),
+        ("codiesp:../data/codiesp.zip?lang=es&task=D", "codiesp:codiesp.zip?lang=es&task=D"),
+        ("sample:10?seed=1", "sample:10?seed=1"),
+    ],
+)
+def test_a_manifest_names_no_folders(spec: str, shown: str) -> None:
+    assert without_folders(spec) == shown
