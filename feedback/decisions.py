@@ -25,6 +25,7 @@ from ledger.principals import Principal, Role
 
 __all__ = [
     "MAX_KEY_CHARACTERS",
+    "MAY_DECIDE",
     "Override",
     "RecordedDecision",
     "StoredDecision",
