@@ -9,6 +9,7 @@ from typing import Final
 
 from clinical_coding.artefact import Artefact, publish
 from clinical_coding.bundle import Bundle
+from clinical_coding.comparisons import Comparison
 from clinical_coding.decisions import Adjudication, Decision
 from clinical_coding.evaluation_set import EvaluatedRecord
 from clinical_coding.manifest import Manifest
@@ -22,6 +23,7 @@ ARTEFACTS: Final[dict[str, type[Artefact]]] = {
     "adjudication": Adjudication,
     "bundle": Bundle,
     "coded-record": CodedRecord,
+    "comparison": Comparison,
     "decision": Decision,
     "evaluated-record": EvaluatedRecord,
     "manifest": Manifest,
