@@ -5,21 +5,24 @@ before it and the entry (Crosby and Wallach 2009, Efficient Data Structures for 
 Logging, for the idea and its limits). A changed, removed or moved row breaks the chain where it
 stood. The head row names the last entry, so that rows cut off at the end are missed too; whoever
 may rewrite the whole database can forge a whole chain, against which a head that is kept elsewhere
-helps. It does not know what the actions mean. Entries hold ids, hashes and counts, never clinical text.
+helps (``ledger.audit_verify``). It does not know what the actions mean. Entries hold ids, hashes and
+counts, never clinical text.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, insert, select, update
 
 from ledger.engine import metadata
-from ledger.principals import Principal
 
-__all__ = ["GENESIS", "append", "audit_head", "audit_log", "chain"]
+if TYPE_CHECKING:
+    from ledger.principals import Principal
+
+__all__ = ["GENESIS", "HEAD_ID", "append", "audit_head", "audit_log", "chain"]
 
 GENESIS: Final = "0" * 64
 HEAD_ID: Final = 1
@@ -50,7 +53,7 @@ def chain(previous_hash: str, entry: str) -> str:
 
 
 def append(
-    connection: Connection, *, principal: Principal, action: str, subject: str, details: Mapping[str, Any]
+    connection: Connection, *, principal: "Principal", action: str, subject: str, details: Mapping[str, Any]
 ) -> int:
     """Add an entry to the chain, in the transaction that does what the entry tells.
 
@@ -82,6 +85,7 @@ def append(
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=False,
+        allow_nan=False,
     )
     digest = chain(head.hash, entry)
     connection.execute(

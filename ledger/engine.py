@@ -83,14 +83,17 @@ def open_engine(url: str) -> Engine:
         raise ValueError("database URL is malformed; expected sqlite:///PATH or postgresql://…") from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True)
+        engine = create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+        event.listen(engine, "connect", _prepare_postgresql)
+        return engine
     if backend != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ValueError(f"database URL names {backend!r}; expected sqlite:///PATH or postgresql://…")
     path = Path(parsed.database)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Notes will live here. The write-ahead log takes its permissions from the database file.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    # Parameters hold notes, and errors reach logs.
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -102,6 +105,17 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     # With WAL, NORMAL may lose the last commits at a power cut; FULL does not.
     connection.execute("PRAGMA synchronous = FULL")
+    # What is deleted is clinical text, and must not stay legible in the file.
+    connection.execute("PRAGMA secure_delete = ON")
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    # A server or a role may be set to acknowledge commits before they are on disk. Stricter settings,
+    # which wait for a replica too, are left as they are.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -9,14 +9,15 @@ doi:10.1145/602259.602261). It does not know what is written.
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ledger.engine import writing
 
-__all__ = ["write"]
+__all__ = ["NotWrittenError", "write"]
 
 T = TypeVar("T")
 # A bound on how long the first of a group waits for the last.
@@ -25,60 +26,150 @@ MAX_GROUP: Final = 64
 WRITER_LOCK: Final = 0x6C6F6F70
 
 
+class NotWrittenError(SQLAlchemyError):
+    """The database could not make a write durable: it is full, locked, or gone.
+
+    Nothing of the write is acknowledged. Where the connection broke during the commit it may be
+    there all the same, so whoever writes again must be able to tell a repeated write.
+    """
+
+
 class _Job(Generic[T]):
     def __init__(self, work: Callable[[Connection], T]) -> None:
         self._work = work
         self._result: T | None = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.is_done = False
 
     def run(self, connection: Connection) -> None:
+        """Do the work.
+
+        Raises:
+            Exception: The transaction itself did not survive, and with it nobody's writes.
+        """
         try:
             with connection.begin_nested():
-                self._result = self._work(connection)
+                self._result = self._try_work(connection)
         except Exception as error:
-            if connection.invalidated or connection.closed:
-                raise
+            # A full disk makes SQLite end the whole transaction: the savepoint is gone, and what
+            # followed would be committed one by one, outside of any transaction of ours.
+            if error is not self.error or not _is_open(connection):
+                raise self.error or error  # noqa: B904
+
+    def _try_work(self, connection: Connection) -> T:
+        try:
+            return self._work(connection)
+        except Exception as error:
             self.error = error
+            raise
 
     def result(self) -> T:
-        if self.error is not None:
-            raise self.error
-        return self._result  # type: ignore[return-value]
+        error, self.error = self.error, None
+        if error is None:
+            return self._result  # type: ignore[return-value]
+        try:
+            raise _translate(error)
+        finally:
+            # The traceback holds this frame: without the cycle, what it refers to ends at once.
+            del error
 
 
 class _Group:
     """The writes of one engine."""
 
     def __init__(self) -> None:
-        self._waiting: deque[_Job[object]] = deque()
-        self._leading = threading.Lock()
+        self._changed = threading.Condition()
+        self._waiting: deque[_Job[Any]] = deque()
+        self._taken: list[_Job[Any]] = []
+        self._leader: int | None = None
 
     def write(self, engine: Engine, job: "_Job[T]") -> T:
-        self._waiting.append(job)  # type: ignore[arg-type]
-        while not job.is_done:
-            with self._leading:
-                if not job.is_done:
+        if self._leader == threading.get_ident():
+            raise RuntimeError("write() was called inside the work of another write(); use its connection instead")
+        try:
+            with self._changed:
+                self._waiting.append(job)
+            while not job.is_done:
+                if self._may_lead(job):
                     self._commit(engine)
+        except BaseException:
+            self._withdraw(job)
+            raise
         return job.result()
 
+    def _may_lead(self, job: "_Job[Any]") -> bool:
+        """Wait until the job is done, or until nobody leads; then take the lead, and those who wait."""
+        with self._changed:
+            while not job.is_done and self._leader is not None:
+                self._changed.wait()
+            if job.is_done:
+                return False
+            self._leader = threading.get_ident()
+            while self._waiting and len(self._taken) < MAX_GROUP:
+                self._taken.append(self._waiting.popleft())
+            return True
+
     def _commit(self, engine: Engine) -> None:
-        jobs = [self._waiting.popleft() for _ in range(min(MAX_GROUP, len(self._waiting)))]
         try:
             with writing(engine) as connection:
                 # SQLite lets one writer in at a time; so do we elsewhere, so that work which looks before it
                 # writes is right on both, and two processes cannot lock each other out.
                 if engine.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": WRITER_LOCK})
-                for job in jobs:
+                for job in self._taken:
                     job.run(connection)
-        except BaseException as error:
+        except Exception as error:
             # Nothing of the group is durable, so nobody in it may believe otherwise.
-            for job in jobs:
-                job.error = error
-        finally:
-            for job in jobs:
-                job.is_done = True
+            for job in self._taken:
+                job.error = job.error or error
+        with self._changed:
+            self._end_lead()
+
+    def _end_lead(self) -> None:
+        for job in self._taken:
+            job.is_done = True
+        self._taken = []
+        self._leader = None
+        self._changed.notify_all()
+
+    def _withdraw(self, job: "_Job[Any]") -> None:
+        """Leave after an interrupt, which is for this thread alone, so that the others can go on."""
+        with self._changed:
+            if self._leader == threading.get_ident():
+                for other in self._taken:
+                    other.error = NotWrittenError("a write that shared the transaction was interrupted; write it again")
+                self._end_lead()
+            elif job in self._waiting:
+                # Else it would be done later, when nobody expects it any more.
+                self._waiting.remove(job)
+
+
+def _is_open(connection: Connection) -> bool:
+    """Tell whether the transaction is still there, and not one that can only be undone."""
+    if connection.closed or connection.invalidated:
+        return False
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    if connection.dialect.name == "sqlite":
+        return bool(driver.in_transaction)
+    return bool(driver.info.transaction_status.name == "INTRANS")
+
+
+def _translate(error: Exception) -> Exception:
+    """Tell a failure of the database apart from what the work itself raised."""
+    if not isinstance(error, OperationalError):
+        return error
+    # The driver's name of the error and none of its words, which may repeat what was written.
+    name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
+    if name == "SQLITE_ERROR":
+        # A statement that SQLite cannot run at all, such as one on a table that does not exist.
+        return error
+    told = NotWrittenError(
+        f"the database could not keep what was written ({name}); nothing of it is acknowledged: "
+        "see that the database runs and has room, then write it again"
+    )
+    told.__cause__ = error
+    return told
 
 
 _groups: "WeakKeyDictionary[Engine, _Group]" = WeakKeyDictionary()
@@ -97,7 +188,9 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
         What ``work`` returned.
 
     Raises:
-        Exception: What ``work`` raised, or what the database raised at commit; nothing is written then.
+        NotWrittenError: The database is full, locked or gone; nothing is acknowledged.
+        RuntimeError: It was called inside the work of another write.
+        Exception: What ``work`` raised; nothing of it is written then.
     """
     with _making:
         group = _groups.setdefault(engine, _Group())

@@ -11,19 +11,22 @@ add nothing but 50 ms to each request, and a salt would forbid the look-up by ha
 import hashlib
 import hmac
 import os
+import platform
 import secrets
 import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, Column, Engine, Row, String, Table, insert, select, update
+from sqlalchemy import CheckConstraint, Column, Connection, Engine, Row, String, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ledger.engine import UtcDateTime, metadata, writing
+from ledger.audit_log import append
+from ledger.engine import UtcDateTime, metadata
+from ledger.group_commit import write
 
 __all__ = [
     "LOCAL_KEY_FILE",
@@ -81,7 +84,7 @@ class Principal:
     revoked_at: datetime | None
 
 
-def create_key(engine: Engine, *, role: str, name: str) -> str:
+def create_key(engine: Engine, *, role: str, name: str, acting: Principal | None = None) -> str:
     """Make a principal and its key.
 
     Args:
@@ -89,6 +92,7 @@ def create_key(engine: Engine, *, role: str, name: str) -> str:
         role: One of the five roles.
         name: Unique for all time: a revoked principal keeps its name, so that the record of
             what it did stays unambiguous.
+        acting: Who makes it; None when it makes itself, as the first on a machine does.
 
     Returns:
         The key, which is stored nowhere: show it once.
@@ -101,27 +105,33 @@ def create_key(engine: Engine, *, role: str, name: str) -> str:
     if not name.strip() or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise ValueError(f"name must hold 1 to {MAX_NAME_CHARACTERS} printable characters; it names who acts")
     key = _new_key()
-    row = {"id": str(uuid.uuid4()), "name": name, "role": role, "key_hash": _hash(key), "created_at": datetime.now(UTC)}
     try:
-        with writing(engine) as connection:
-            connection.execute(insert(principals).values(row))
+        write(engine, lambda connection: _create(connection, key, role=Role(role), name=name, acting=acting))
     except IntegrityError:
         raise ValueError(f"name {name!r} is taken, perhaps by a revoked principal; choose another name") from None
     return key
 
 
-def replace_key(engine: Engine, *, name: str) -> str:
+def replace_key(engine: Engine, *, name: str, acting: Principal | None = None) -> str:
     """Give a principal a new key; the old one stops working.
+
+    Args:
+        engine: A migrated database.
+        name: Of the principal.
+        acting: Who replaces it; None when the principal itself does.
 
     Raises:
         ValueError: There is no such principal, or it was revoked.
     """
     key = _new_key()
-    living = (principals.c.name == name) & principals.c.revoked_at.is_(None)
-    with writing(engine) as connection:
-        result = connection.execute(update(principals).where(living).values(key_hash=_hash(key)))
-    if result.rowcount == 0:
-        raise ValueError(f"no principal {name!r} that is not revoked; create it under a new name")
+
+    def work(connection: Connection) -> None:
+        principal = _named(connection, name)
+        if principal is None or principal.revoked_at is not None:
+            raise ValueError(f"no principal {name!r} that is not revoked; create it under a new name")
+        _replace(connection, key, principal=principal, acting=acting)
+
+    write(engine, work)
     return key
 
 
@@ -131,26 +141,32 @@ def authenticate(engine: Engine, key: str) -> Principal | None:
     Returns:
         The principal, or None when the key is unknown or revoked.
     """
-    digest = _hash(key)
     with engine.connect() as connection:
-        row = connection.execute(select(principals).where(principals.c.key_hash == digest)).one_or_none()
-    # The index compares hashes, of which a caller controls nothing; the last word is constant-time.
-    if row is None or not hmac.compare_digest(row.key_hash, digest) or row.revoked_at is not None:
-        return None
-    return _principal(row)
+        return _holder(connection, key)
 
 
-def revoke(engine: Engine, *, name: str) -> None:
+def revoke(engine: Engine, *, name: str, acting: Principal | None = None) -> None:
     """End a principal's key for good. Revoking twice keeps the first moment.
+
+    Args:
+        engine: A migrated database.
+        name: Of the principal.
+        acting: Who revokes it; None when the principal itself does.
 
     Raises:
         ValueError: There is no such principal.
     """
-    with writing(engine) as connection:
-        if connection.execute(select(principals.c.id).where(principals.c.name == name)).one_or_none() is None:
+
+    def work(connection: Connection) -> None:
+        principal = _named(connection, name)
+        if principal is None:
             raise ValueError(f"no principal {name!r}; list them to see the names")
-        living = (principals.c.name == name) & principals.c.revoked_at.is_(None)
-        connection.execute(update(principals).where(living).values(revoked_at=datetime.now(UTC)))
+        if principal.revoked_at is None:
+            change = update(principals).where(principals.c.id == principal.id)
+            connection.execute(change.values(revoked_at=datetime.now(UTC)))
+            _log(connection, "key-revoked", principal=principal, acting=acting)
+
+    write(engine, work)
 
 
 def list_principals(engine: Engine) -> tuple[Principal, ...]:
@@ -178,22 +194,76 @@ def write_key_file(path: Path, key: str) -> None:
 def ensure_local_key(engine: Engine, path: Path) -> bool:
     """See to it that ``path`` holds a working key of the coder ``local``, for use with no set-up.
 
-    A file that was lost, or is of another database, is written anew and its old key ends.
+    A file that was lost, or is of another database, is written anew and its old key ends. On
+    PostgreSQL, which several machines and data directories may share, each has a local coder of
+    its own, named after where it is, so that none ends the key of another.
 
     Returns:
         False when an administrator revoked ``local``: that is respected, and the file left alone.
     """
-    if path.is_file() and authenticate(engine, path.read_text(encoding="ascii").strip()) is not None:
+    with engine.connect() as connection:
+        if _holds_working_key(connection, path):
+            return True
+    name = LOCAL_PRINCIPAL if engine.dialect.name == "sqlite" else _name_of_place(path)
+
+    def work(connection: Connection) -> bool:
+        # Whoever else found no key has written it by now, if it came first.
+        if _holds_working_key(connection, path):
+            return True
+        local, key = _named(connection, name), _new_key()
+        if local is not None and local.revoked_at is not None:
+            return False
+        if local is None:
+            _create(connection, key, role=Role.CODER, name=name, acting=None)
+        else:
+            _replace(connection, key, principal=local, acting=None)
+        # Before the commit, while others wait: should it fail, the file is of no use and is healed next time.
+        write_key_file(path, key)
         return True
-    known = {principal.name: principal for principal in list_principals(engine)}
-    local = known.get(LOCAL_PRINCIPAL)
-    if local is not None and local.revoked_at is not None:
-        return False
-    if local is None:
-        write_key_file(path, create_key(engine, role=Role.CODER, name=LOCAL_PRINCIPAL))
-    else:
-        write_key_file(path, replace_key(engine, name=LOCAL_PRINCIPAL))
-    return True
+
+    return write(engine, work)
+
+
+def _holds_working_key(connection: Connection, path: Path) -> bool:
+    return path.is_file() and _holder(connection, path.read_text(encoding="ascii").strip()) is not None
+
+
+def _holder(connection: Connection, key: str) -> Principal | None:
+    digest = _hash(key)
+    row = connection.execute(select(principals).where(principals.c.key_hash == digest)).one_or_none()
+    # The index compares hashes, of which a caller controls nothing; the last word is constant-time.
+    if row is None or not hmac.compare_digest(row.key_hash, digest) or row.revoked_at is not None:
+        return None
+    return _principal(row)
+
+
+def _name_of_place(path: Path) -> str:
+    place = hashlib.sha256(f"{platform.node()}:{path.resolve()}".encode())
+    return f"{LOCAL_PRINCIPAL}-{place.hexdigest()[:8]}"
+
+
+def _create(connection: Connection, key: str, *, role: Role, name: str, acting: Principal | None) -> None:
+    principal = Principal(id=str(uuid.uuid4()), name=name, role=role, created_at=datetime.now(UTC), revoked_at=None)
+    connection.execute(insert(principals).values(**asdict(principal), key_hash=_hash(key)))
+    _log(connection, "key-created", principal=principal, acting=acting)
+
+
+def _replace(connection: Connection, key: str, *, principal: Principal, acting: Principal | None) -> None:
+    change = update(principals).where(principals.c.id == principal.id)
+    connection.execute(change.values(key_hash=_hash(key)))
+    _log(connection, "key-replaced", principal=principal, acting=acting)
+
+
+def _log(connection: Connection, action: str, *, principal: Principal, acting: Principal | None) -> None:
+    details = {"name": principal.name, "role": principal.role.value}
+    append(
+        connection, principal=acting or principal, action=action, subject=f"principal:{principal.id}", details=details
+    )
+
+
+def _named(connection: Connection, name: str) -> Principal | None:
+    row = connection.execute(select(principals).where(principals.c.name == name)).one_or_none()
+    return None if row is None else _principal(row)
 
 
 def _new_key() -> str:

@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from scripts.acting import Key, acting
 from scripts.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir
 
 __all__ = ["app"]
@@ -19,6 +20,7 @@ Name = Annotated[str, typer.Option("--name", help="Whose key it is; one key a na
 def create(
     role: Annotated[str, typer.Option("--role", help="service, coder, supervisor, reviewer or admin.")],
     name: Name,
+    key: Key = None,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
@@ -27,17 +29,31 @@ def create(
     from ledger.principals import create_key
 
     with ledger(data_dir, url=database_url) as engine:
-        typer.echo(create_key(engine, role=role, name=name))
+        who = acting(engine, key=key, data_dir=data_dir)
+        typer.echo(create_key(engine, role=role, name=name, acting=who))
 
 
 @app.command()
-def revoke(name: Name, database_url: DatabaseUrl = None, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+def replace(
+    name: Name, key: Key = None, database_url: DatabaseUrl = None, data_dir: DataDir = DEFAULT_DATA_DIR
+) -> None:
+    """Make a new key for a name that has one, and print it; the old one is refused within seconds."""
+    from ledger.engine import ledger
+    from ledger.principals import replace_key
+
+    with ledger(data_dir, url=database_url) as engine:
+        who = acting(engine, key=key, data_dir=data_dir)
+        typer.echo(replace_key(engine, name=name, acting=who))
+
+
+@app.command()
+def revoke(name: Name, key: Key = None, database_url: DatabaseUrl = None, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """End a key; requests with it are refused within seconds."""
     from ledger.engine import ledger
     from ledger.principals import revoke as end
 
     with ledger(data_dir, url=database_url) as engine:
-        end(engine, name=name)
+        end(engine, name=name, acting=acting(engine, key=key, data_dir=data_dir))
 
 
 @app.command("list")

@@ -1,12 +1,18 @@
+import json
+import re
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
+from ledger.audit_log import audit_log
+from ledger.engine import migrate, open_engine
 from ledger.principals import (
     Role,
     authenticate,
@@ -117,12 +123,68 @@ def test_the_local_key_is_made_once_and_healed_when_lost(engine: Engine, tmp_pat
     assert ensure_local_key(engine, path)
     assert authenticate(engine, first.strip()) is None
     principal = authenticate(engine, path.read_text().strip())
-    assert principal is not None and (principal.name, principal.role) == ("local", Role.CODER)
+    assert principal is not None and principal.role is Role.CODER
+    assert re.fullmatch("local" if engine.dialect.name == "sqlite" else "local-[0-9a-f]{8}", principal.name)
+    assert list_principals(engine) == (principal,)
 
 
 def test_a_revoked_local_key_stays_revoked(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "local.key"
     ensure_local_key(engine, path)
-    revoke(engine, name="local")
+    revoke(engine, name=list_principals(engine)[0].name)
     assert not ensure_local_key(engine, path)
     assert authenticate(engine, path.read_text().strip()) is None
+
+
+def test_threads_that_find_no_local_key_end_with_one_that_works(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "local.key"
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: ensure_local_key(engine, path), range(8)))
+    principal = authenticate(engine, path.read_text().strip())
+    assert list_principals(engine) == (principal,)
+    assert [entry["action"] for entry in entries(engine)] == ["key-created"]
+
+
+def test_two_data_directories_on_one_postgresql_leave_each_other_their_keys(postgres_url: str, tmp_path: Path) -> None:
+    engine = open_engine(postgres_url)
+    paths = [tmp_path / name / "keys" / "local.key" for name in ("a", "b")]
+    try:
+        migrate(engine)
+        for path in (*paths, *paths):
+            assert ensure_local_key(engine, path)
+        holders = {authenticate(engine, path.read_text().strip()) for path in paths}
+    finally:
+        engine.dispose()
+    assert len(holders) == 2 and None not in holders
+
+
+def test_what_is_done_to_keys_is_logged_with_who_did_it(engine: Engine) -> None:
+    root = authenticate(engine, create_key(engine, role="admin", name="root"))
+    assert root is not None
+    ada = authenticate(engine, create_key(engine, role="coder", name="ada", acting=root))
+    assert ada is not None
+    replace_key(engine, name="ada", acting=root)
+    for _ in range(2):
+        revoke(engine, name="ada", acting=root)
+    with pytest.raises(ValueError, match="is taken"):
+        create_key(engine, role="coder", name="ada", acting=root)
+    told = [(entry["principal"], entry["action"], entry["subject"]) for entry in entries(engine)]
+    assert told == [
+        ("root", "key-created", f"principal:{root.id}"),
+        ("root", "key-created", f"principal:{ada.id}"),
+        ("root", "key-replaced", f"principal:{ada.id}"),
+        ("root", "key-revoked", f"principal:{ada.id}"),
+    ]
+    assert entries(engine)[1]["details"] == {"name": "ada", "role": "coder"}
+
+
+def test_the_audit_log_holds_no_key_and_no_hash_of_one(engine: Engine) -> None:
+    key = create_key(engine, role="coder", name="ada")
+    with engine.connect() as connection:
+        digest = connection.execute(select(principals.c.key_hash)).scalar_one()
+    assert key not in str(entries(engine)) and digest not in str(entries(engine))
+
+
+def entries(engine: Engine) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        return [json.loads(entry) for entry in connection.scalars(select(audit_log.c.entry).order_by(audit_log.c.seq))]

@@ -31,7 +31,7 @@ finally:
 COMMANDS = [
     (), ("train",), ("predict",), ("evaluate",), ("serve",), ("suggest",), ("versions",), ("versions", "list"),
     ("records",), ("records", "check"), ("records", "convert"), ("keys",), ("keys", "create"), ("keys", "revoke"),
-    ("keys", "list"),
+    ("keys", "list"), ("keys", "replace"),
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from ledger.migrations.append_only import forbid
+from ledger.migrations.append_only import forbid, forbid_replacing, refuse_unless
 
 revision = "0002"
 down_revision = "0001"
@@ -13,6 +13,26 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the tables, their triggers, and the head of an empty chain."""
+    _guard_principals()
+    _make_audit_log()
+    _make_suggestions()
+
+
+def _guard_principals() -> None:
+    # Who did what stays readable only while names, roles and moments of revoking stay what they were.
+    forbid("principals", "DELETE")
+    forbid_replacing("principals", "id = NEW.id", "name = NEW.name", "key_hash = NEW.key_hash")
+    refuse_unless(
+        "NEW.id = OLD.id AND NEW.name = OLD.name AND NEW.role = OLD.role AND NEW.created_at = OLD.created_at "
+        "AND (OLD.revoked_at IS NULL OR (NEW.revoked_at = OLD.revoked_at AND NEW.key_hash = OLD.key_hash)) "
+        "AND NOT EXISTS (SELECT 1 FROM principals WHERE key_hash = NEW.key_hash AND id <> OLD.id)",
+        table="principals",
+        operation="UPDATE",
+        message="takes a new key or a revocation, once revoked neither; no other change",
+    )
+
+
+def _make_audit_log() -> None:
     op.create_table(
         "audit_log",
         sa.Column("seq", sa.BigInteger, nullable=False, autoincrement=False),
@@ -26,6 +46,7 @@ def upgrade() -> None:
     op.create_index("ix_audit_log_action", "audit_log", ["action"])
     op.create_index("ix_audit_log_subject", "audit_log", ["subject"])
     forbid("audit_log", "UPDATE", "DELETE")
+    forbid_replacing("audit_log", "seq = NEW.seq")
     head = op.create_table(
         "audit_head",
         sa.Column("id", sa.Integer, nullable=False, autoincrement=False),
@@ -34,7 +55,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_audit_head"),
     )
     op.bulk_insert(head, [{"id": 1, "seq": 0, "hash": "0" * 64}])
-    forbid("audit_head", "DELETE")
+    forbid("audit_head", "INSERT", "DELETE")
+    # Entry and head move together, one step at a time.
+    refuse_unless(
+        "EXISTS (SELECT 1 FROM audit_head WHERE id = 1 AND seq = NEW.seq - 1 AND hash = NEW.previous_hash)",
+        table="audit_log",
+        operation="INSERT",
+        message="takes only the entry that follows its head",
+    )
+    refuse_unless(
+        "NEW.id = OLD.id AND NEW.seq = OLD.seq + 1 "
+        "AND EXISTS (SELECT 1 FROM audit_log WHERE seq = NEW.seq AND hash = NEW.hash)",
+        table="audit_head",
+        operation="UPDATE",
+        message="moves only forward, to the entry that follows",
+    )
+
+
+def _make_suggestions() -> None:
     op.create_table(
         "suggestions",
         sa.Column("id", sa.String(36), nullable=False),
@@ -57,6 +95,7 @@ def upgrade() -> None:
     op.create_index("ix_suggestions_record_id", "suggestions", ["record_id"])
     op.create_index("ix_suggestions_specialty_stored_at", "suggestions", ["specialty", "stored_at"])
     forbid("suggestions", "UPDATE", "DELETE")
+    forbid_replacing("suggestions", "id = NEW.id")
     op.create_table(
         "suggestion_contents",
         sa.Column("suggestion_id", sa.String(36), nullable=False),
@@ -69,6 +108,7 @@ def upgrade() -> None:
     )
     # Deleting is the purge's business.
     forbid("suggestion_contents", "UPDATE")
+    forbid_replacing("suggestion_contents", "suggestion_id = NEW.suggestion_id")
 
 
 def downgrade() -> None:

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from ledger.migrations.append_only import forbid
+from ledger.migrations.append_only import forbid, forbid_replacing
 
 revision = "0003"
 down_revision = "0002"
@@ -22,6 +22,16 @@ def upgrade() -> None:
     for table in ("decisions", "overrides", "audit_draws", "adjudications"):
         forbid(table, "UPDATE", "DELETE")
     forbid("cases", "DELETE")
+    forbid_replacing(
+        "decisions",
+        "id = NEW.id",
+        "principal_id = NEW.principal_id AND idempotency_key = NEW.idempotency_key",
+        "suggestion_id = NEW.suggestion_id AND outcome = 'decided' AND NEW.outcome = 'decided'",
+    )
+    forbid_replacing("overrides", "id = NEW.id")
+    forbid_replacing("audit_draws", "id = NEW.id", "suggestion_id = NEW.suggestion_id")
+    forbid_replacing("cases", "id = NEW.id")
+    forbid_replacing("adjudications", "id = NEW.id", "case_id = NEW.case_id AND round = NEW.round")
 
 
 def _make_decisions() -> None:
@@ -107,6 +117,13 @@ def _make_cases() -> None:
     )
     op.create_index("ix_cases_suggestion_id", "cases", ["suggestion_id"])
     op.create_index("ix_cases_queue", "cases", ["state", "priority", "opened_at", "id"])
+    op.create_index(
+        "ix_cases_claimed_by",
+        "cases",
+        ["claimed_by"],
+        sqlite_where=sa.text("claimed_by IS NOT NULL"),
+        postgresql_where=sa.text("claimed_by IS NOT NULL"),
+    )
     op.create_table(
         "adjudications",
         sa.Column("id", sa.String(36), nullable=False),

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from ledger.migrations.append_only import forbid
+from ledger.migrations.append_only import forbid, forbid_replacing
 
 revision = "0004"
 down_revision = "0003"
@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.CheckConstraint("kind IN ('promote', 'rollback')", name="ck_promotions_kind"),
     )
     forbid("promotions", "UPDATE", "DELETE")
+    forbid_replacing("promotions", "seq = NEW.seq")
 
 
 def downgrade() -> None:
