@@ -91,6 +91,13 @@ cases: Final = Table(
     CheckConstraint("kind IN ('override', 'audit')", name="kind"),
     CheckConstraint("state IN ('open', 'closed')", name="state"),
     Index("ix_cases_queue", "state", "priority", "opened_at", "id"),
+    # Who holds what: a handful of rows, whatever the queue's length.
+    Index(
+        "ix_cases_claimed_by",
+        "claimed_by",
+        sqlite_where=text("claimed_by IS NOT NULL"),
+        postgresql_where=text("claimed_by IS NOT NULL"),
+    ),
 )
 
 adjudications: Final = Table(

@@ -1,0 +1,204 @@
+"""A supervisor's verdict on a case, kept for good (stage 9).
+
+What a case is about never changes, so that verdict and codes are checked beside the writer; one
+transaction then looks at the claim, keeps the verdict with the codes that it teaches, closes the case
+and appends to the audit log. It does not know how training records are made of it (``feedback.labels``).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, Engine, Row, Select, insert, select, update
+
+from clinical_coding.artefact import new_id, sha256_of_json
+from clinical_coding.code_library import load_icd10cm
+from clinical_coding.codes import Code, CodeState, CodeSystem, Provenance
+from clinical_coding.decisions import Adjudication, Verdict
+from feedback.case_view import CaseContent, load_content
+from feedback.cases import Case, check_claim, check_not_own, check_notes, check_supervisor, load_case
+from feedback.code_validity import check_valid
+from feedback.errors import ConflictError, InvalidError, NotFoundError
+from feedback.tables import adjudications, cases
+from feedback.verdicts import AdjudicationRequest, CaseKind, carry_evidence, check_evidence, label
+from ledger.audit_log import append
+from ledger.group_commit import write
+from ledger.principals import Principal
+
+__all__ = ["adjudicate", "adjudications_of", "load_adjudication"]
+
+_ROUND: Final = 1
+_CODES: Final = TypeAdapter(tuple[Code, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class _Ruling:
+    """A verdict that fits its case, before it is kept."""
+
+    adjudication_id: str
+    verdict: Verdict
+    citation: str
+    codes: tuple[Code, ...]
+
+    def says_the_same(self, row: Row[Any]) -> bool:
+        kept = _without_source(_CODES.validate_json(row.codes))
+        return (row.verdict, row.citation, kept) == (self.verdict, self.citation, _without_source(self.codes))
+
+
+def adjudicate(engine: Engine, case_id: str, asked: AdjudicationRequest, *, principal: Principal) -> Adjudication:
+    """Give the verdict on a case that one holds.
+
+    Args:
+        engine: A migrated database.
+        case_id: Id of the override, or of the audit draw.
+        asked: The verdict.
+        principal: The supervisor who claimed the case.
+
+    Returns:
+        What is kept. The same verdict sent again, because an answer was lost, returns the first one.
+
+    Raises:
+        ClaimError: The case is not, or no longer, claimed by this principal.
+        ConflictError: Another verdict was given, or the notes were purged.
+        ForbiddenError: The principal is no supervisor, or it is a case of an own decision.
+        InvalidError: Verdict and codes contradict each other or the case, or a code is not valid.
+        NotFoundError: There is no such case.
+    """
+    check_supervisor(principal)
+    with engine.connect() as connection:
+        case = load_case(connection, case_id)
+        check_not_own(case, principal=principal)
+        content = load_content(connection, case)
+    ruling = _rule(content, asked)
+
+    def work(connection: Connection) -> Row[Any]:
+        kept = connection.execute(_of_case(case_id)).one_or_none()
+        if kept is None:
+            _check_still_held(connection, case_id, principal=principal)
+            _keep(connection, ruling, case=case, principal=principal)
+            return connection.execute(_of_case(case_id)).one()
+        if kept.principal_id != principal.id or not ruling.says_the_same(kept):
+            raise ConflictError(f"case {case_id} is closed: another verdict was given; take another case")
+        return kept
+
+    return _adjudication(write(engine, work))
+
+
+def load_adjudication(engine: Engine, adjudication_id: str) -> Adjudication:
+    """Find a verdict.
+
+    Raises:
+        NotFoundError: There is none under this id.
+    """
+    query = _kept().where(adjudications.c.id == adjudication_id)
+    # PostgreSQL refuses some characters, such as null, in any text; no id holds one.
+    is_id = adjudication_id.isascii() and adjudication_id.isprintable()
+    with engine.connect() as connection:
+        row = connection.execute(query).one_or_none() if is_id else None
+    if row is None:
+        raise NotFoundError("no adjudication is stored under this id; a closed case names its adjudication")
+    return _adjudication(row)
+
+
+def adjudications_of(connection: Connection, suggestion_id: str) -> tuple[Adjudication, ...]:
+    """All verdicts on a suggestion's cases, oldest first."""
+    query = _kept().where(adjudications.c.suggestion_id == suggestion_id)
+    rows = connection.execute(query.order_by(adjudications.c.adjudicated_at, adjudications.c.id))
+    return tuple(_adjudication(row) for row in rows)
+
+
+def _rule(content: CaseContent, asked: AdjudicationRequest) -> _Ruling:
+    """Judge the request against the case, and work out the codes that it teaches."""
+    for position, code in enumerate(asked.codes or ()):
+        if code.release not in (None, _release(code)):
+            raise InvalidError(f"codes.{position}.release {code.release!r} is not held; leave it out")
+    check_evidence(asked.codes or (), notes=content.request.notes)
+    adjudication_id = new_id()
+    codes = label(content.answers, asked, adjudication_id=adjudication_id)
+    for code in codes:
+        # A code may well be wrong because it is not valid.
+        if code.state is CodeState.POSITIVE:
+            start = content.request.encounter.service_start
+            check_valid(code.system, code.code, field=f"verdict {asked.verdict}: code", service_start=start)
+    released = (code.model_copy(update={"release": _release(code)}) for code in codes)
+    codes = carry_evidence(released, suggested=content.suggestion.codes)
+    return _Ruling(adjudication_id, asked.verdict, asked.citation, codes)
+
+
+def _release(code: Code) -> str | None:
+    """The release that a code is of, where one is held that knows it."""
+    library = load_icd10cm()
+    return library.release if code.system is CodeSystem.ICD10CM and library.is_valid(code.code) else None
+
+
+def _check_still_held(connection: Connection, case_id: str, *, principal: Principal) -> None:
+    case = load_case(connection, case_id)
+    # A coder may have decided a drawn suggestion since, and be the one who judges it.
+    check_not_own(case, principal=principal)
+    check_claim(case, principal=principal, now=datetime.now(UTC))
+    check_notes(connection, case)
+
+
+def _keep(connection: Connection, ruling: _Ruling, *, case: Case, principal: Principal) -> None:
+    codes = _CODES.dump_json(ruling.codes).decode()
+    connection.execute(
+        insert(adjudications).values(
+            id=ruling.adjudication_id,
+            case_id=case.case_id,
+            suggestion_id=case.suggestion_id,
+            principal_id=principal.id,
+            adjudicated_at=datetime.now(UTC),
+            verdict=ruling.verdict.value,
+            codes=codes,
+            citation=ruling.citation,
+            round=_ROUND,
+            blinded=False,
+        )
+    )
+    closed = {"state": "closed", "claimed_by": None, "claimed_until": None}
+    connection.execute(update(cases).where(cases.c.id == case.case_id).values(closed))
+    append(
+        connection,
+        principal=principal,
+        action="case-adjudicated",
+        subject=f"case:{case.case_id}",
+        details={
+            "adjudication_id": ruling.adjudication_id,
+            "kind": case.kind.value,
+            "suggestion_id": case.suggestion_id,
+            "verdict": ruling.verdict.value,
+            "round": _ROUND,
+            "num_codes": len(ruling.codes),
+            # Of the stored columns, so that a change of either is found out.
+            "codes_sha256": sha256_of_json(codes),
+            "citation_sha256": sha256_of_json(ruling.citation),
+        },
+    )
+
+
+def _kept() -> Select[Any]:
+    return select(adjudications, cases.c.kind).join(cases, cases.c.id == adjudications.c.case_id)
+
+
+def _of_case(case_id: str) -> Select[Any]:
+    return _kept().where(adjudications.c.case_id == case_id, adjudications.c.round == _ROUND)
+
+
+def _adjudication(row: Row[Any]) -> Adjudication:
+    is_override = row.kind == CaseKind.OVERRIDE
+    return Adjudication(
+        adjudication_id=row.id,
+        override_id=row.case_id if is_override else None,
+        audit_draw_id=None if is_override else row.case_id,
+        verdict=Verdict(row.verdict),
+        codes=_CODES.validate_json(row.codes),
+        citation=row.citation,
+        round=row.round,
+        blinded=row.blinded,
+        adjudicated_at=row.adjudicated_at,
+    )
+
+
+def _without_source(codes: tuple[Code, ...]) -> list[Code]:
+    return [code.model_copy(update={"provenance": Provenance()}) for code in codes]
