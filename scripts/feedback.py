@@ -2,6 +2,8 @@
 
 import typer
 
+from scripts import feedback_decisions
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -16,3 +18,6 @@ app = typer.Typer(
 @app.callback()
 def _group() -> None:
     """Decisions of coders, verdicts of supervisors, and the training set that follows from them."""
+
+
+feedback_decisions.add_to(app)
