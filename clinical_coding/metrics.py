@@ -1,25 +1,26 @@
 """What a version's predictions are worth, on the whole and by slice (stage 4).
 
 Gold is every code in state positive. Codes in state unknown are masked: taken out of gold,
-suggestions and ranking before anything is counted. It knows neither models nor files.
+suggestions and ranking before anything is counted; so are, on a record whose unlisted codes are
+unknown, all that it does not list. It knows neither models nor files.
 A ratio whose denominator is 0 is 0, as in scikit-learn with ``zero_division=0``.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinical_coding.codes import CodeState
 from clinical_coding.predictions import Prediction
-from clinical_coding.records import CodedRecord
+from clinical_coding.records import CodedRecord, Unlisted
 from clinical_coding.slices import DIMENSIONS, slice_values
 from clinical_coding.visit_levels import level_of
 
-__all__ = ["Evaluation", "Metrics", "best_threshold", "evaluate"]
+__all__ = ["Evaluation", "Metrics", "Truth", "best_threshold", "evaluate"]
 
 _TOP: Final = 8
 
@@ -117,7 +118,7 @@ def evaluate(
     Raises:
         ValueError: A record has no prediction, or a prediction has no record or comes twice.
     """
-    truths = {record.record_id: _Truth.of(record, dimensions=dimensions) for record in records}
+    truths = {record.record_id: Truth.of(record, dimensions=dimensions) for record in records}
     overall = _Tally()
     slices: dict[str, dict[str, _Tally]] = {dimension: defaultdict(_Tally) for dimension in dimensions}
     for prediction in predictions:
@@ -179,17 +180,30 @@ def best_threshold(
 
 
 @dataclass(frozen=True, slots=True)
-class _Truth:
+class Truth:
+    """What is known of one record's codes; it holds no note."""
+
     gold: frozenset[str]
     unknown: frozenset[str]
+    listed: frozenset[str] | None
+    """The only codes of which anything is known; null where all but the unknown ones are."""
     slices: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, record: CodedRecord, *, dimensions: Sequence[str]) -> "_Truth":
+    def of(cls, record: CodedRecord, *, dimensions: Sequence[str] = ()) -> Self:
+        """Take from a record what predictions are compared with."""
         gold = record.keys()
-        # One code may stand twice, with different modifiers; known gold outweighs unknown.
-        unknown = record.keys(CodeState.UNKNOWN) - gold
-        return cls(gold=gold, unknown=unknown, slices=slice_values(record.encounter, dimensions=dimensions))
+        return cls(
+            gold=gold,
+            # One code may stand twice, with different modifiers; known gold outweighs unknown.
+            unknown=record.keys(CodeState.UNKNOWN) - gold,
+            listed=gold | record.keys(CodeState.NEGATIVE) if record.unlisted is Unlisted.UNKNOWN else None,
+            slices=slice_values(record.encounter, dimensions=dimensions),
+        )
+
+    def knows(self, key: str) -> bool:
+        """Say whether a code is judged on this record, or masked."""
+        return key not in self.unknown and (self.listed is None or key in self.listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +217,8 @@ class _Outcome:
     levels: Counter[str]
 
 
-def _compare(truth: _Truth, prediction: Prediction) -> _Outcome:
-    ranked = [(key, code.suggested) for code in prediction.codes if (key := code.key) not in truth.unknown]
+def _compare(truth: Truth, prediction: Prediction) -> _Outcome:
+    ranked = [(key, code.suggested) for code in prediction.codes if truth.knows(key := code.key)]
     ranks = [rank for rank, (key, _) in enumerate(ranked, start=1) if key in truth.gold]
     suggested = [key for key, is_suggested in ranked if is_suggested]
     return _Outcome(

@@ -54,16 +54,37 @@ class Corpus:
         return self.windows.select(np.flatnonzero(self.held_out))
 
     def priors(self, windows: Dataset) -> Tensor:
-        """Share of the given records that carry each label, [L]."""
-        counts_L = torch.zeros(len(self.label_space.labels))
-        for positive in windows["positive"]:
-            counts_L[positive] += 1
-        return counts_L / len(windows)
+        """Share of the given records that carry each label, of those on which it is known, [L]."""
+        num_positive_L = torch.zeros(len(self.label_space.labels))
+        num_known_L = torch.zeros(len(self.label_space.labels))
+        for row in windows.select_columns(["positive", "negative", "unknown", "complete"]):
+            judged = {*row["positive"], *row["negative"]}
+            num_positive_L[row["positive"]] += 1
+            if row["complete"]:
+                num_known_L += 1
+                num_known_L[list({*row["unknown"]} - judged)] -= 1
+            else:
+                num_known_L[list(judged)] += 1
+        return num_positive_L / num_known_L.clamp(min=1)
 
 
 def is_held_out(patient_id: str, *, share: float) -> bool:
     """Hold a share of the patients out, the same ones in every run, whole patients only."""
     return int.from_bytes(sha256(f"held-out:{patient_id}".encode()).digest()[:8], "big") < share * 2**64
+
+
+def choose_held_out(stored: Dataset, *, share: float) -> NDArray[Any]:
+    """Hold out a share of the patients all of whose records are complete, audited ones like others.
+
+    What is measured on a partial record would be the share of the reviewed codes alone, and the threshold chosen
+    on it too low. A patient with a partial record is trained on whole, so that no patient crosses.
+
+    Returns:
+        True for the records [N] of held-out patients.
+    """
+    patients, complete = stored["patient_id"][:], stored["complete"][:]
+    partial = {patient for patient, whole in zip(patients, complete, strict=True) if not whole}
+    return np.array([patient not in partial and is_held_out(patient, share=share) for patient in patients])
 
 
 def prepare(config: TrainConfig, *, records: Path, folder: Path, accelerator: Accelerator, console: Console) -> Corpus:
@@ -81,11 +102,11 @@ def prepare(config: TrainConfig, *, records: Path, folder: Path, accelerator: Ac
     """
     disable_progress_bars()
     stored = open_stored(records)
-    held_out = np.array([is_held_out(patient, share=config.calibration_share) for patient in stored["patient_id"]])
+    held_out = choose_held_out(stored, share=config.calibration_share)
     if held_out.all() or not held_out.any():
         raise ValueError(
             f"calibration_share {config.calibration_share} holds out {held_out.sum()} of {len(held_out)} records; "
-            "train on more patients"
+            "train on more patients whose records are complete"
         )
     # Without a refit the held-out patients' own codes would be labels that nothing ever trains.
     learned = stored if config.refit else stored.select(np.flatnonzero(~held_out))

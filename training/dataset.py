@@ -11,7 +11,7 @@ Shapes: B records, W windows, T tokens a window, H hidden size, M tokens a recor
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from clinical_coding.bundle import Windowing
 from clinical_coding.codes import CodeState
 from clinical_coding.manifest import Manifest, hash_patients
-from clinical_coding.records import CodedRecord
+from clinical_coding.records import CodedRecord, Unlisted
 from training.label_space import LabelSampler
 from training.lower_layers import LowerLayers
 from training.model.coding_model import StackedWindows, stack_windows
@@ -35,11 +35,14 @@ __all__ = ["Batch", "Collator", "cut_records", "load_records", "open_stored", "s
 
 _ROWS_A_WRITE = 1024
 
-_STORED = pa.schema([("record_id", pa.string()), ("patient_id", pa.string()), ("json", pa.large_string())])
+_STORED = pa.schema(
+    [("record_id", pa.string()), ("patient_id", pa.string()), ("complete", pa.bool_()), ("json", pa.large_string())]
+)
 _INTEGERS, _LISTS = List(Value("int32")), List(List(Value("int32")))
 _CUT = Features(
     {
         "record_id": Value("string"),
+        "complete": Value("bool"),
         "input_ids": _LISTS,
         "positive": _INTEGERS,
         "positive_weight": List(Value("float32")),
@@ -72,7 +75,7 @@ def store_records(records: Iterable[CodedRecord], *, sources: Sequence[str], pat
     adjudications, patients = set[str](), set[str]()
     path.parent.mkdir(parents=True, exist_ok=True)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _STORED) as writer:
-        rows = list[dict[str, str]]()
+        rows = list[dict[str, object]]()
         for record in records:
             text = record.model_dump_json()
             digest.update(text.encode() + b"\n")
@@ -81,7 +84,8 @@ def store_records(records: Iterable[CodedRecord], *, sources: Sequence[str], pat
             patients.add(record.patient_id)
             named = {code.provenance.adjudication_id for code in record.codes}
             adjudications |= {adjudication_id for adjudication_id in named if adjudication_id}
-            rows.append({"record_id": record.record_id, "patient_id": record.patient_id, "json": text})
+            columns = (record.record_id, record.patient_id, record.unlisted is Unlisted.ABSENT, text)
+            rows.append(dict(zip(_STORED.names, columns, strict=True)))
             if len(rows) == _ROWS_A_WRITE:
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_STORED))
                 rows.clear()
@@ -143,6 +147,7 @@ def _cut_record(
     positive, negative = by_state[CodeState.POSITIVE], by_state[CodeState.NEGATIVE]
     return {
         "record_id": record.record_id,
+        "complete": record.unlisted is Unlisted.ABSENT,
         # Notes of nothing but characters that the tokenizer drops: one window without content stands for them.
         "input_ids": windows.input_ids or [no_tokens],
         "positive": list(positive),
@@ -224,16 +229,11 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
-        return Batch(
-            windows=self.windows.to(device),
-            lower_WTH=None if self.lower_WTH is None else self.lower_WTH.to(device, non_blocking=True),
-            labels_S=self.labels_S.to(device, non_blocking=True),
-            targets_BS=self.targets_BS.to(device, non_blocking=True),
-            weights_BS=self.weights_BS.to(device, non_blocking=True),
-            evidence_record_E=self.evidence_record_E.to(device, non_blocking=True),
-            evidence_column_E=self.evidence_column_E.to(device, non_blocking=True),
-            evidence_EM=self.evidence_EM.to(device, non_blocking=True),
-        )
+        moved: dict[str, Any] = {"windows": self.windows.to(device)}
+        for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device, non_blocking=True)
+        return Batch(**{"lower_WTH": None} | moved)
 
 
 class Collator:
@@ -260,6 +260,8 @@ class Collator:
         targets_BS = torch.zeros(len(rows), len(labels_S))
         weights_BS = torch.from_numpy(weights_S).repeat(len(rows), 1)
         for at, row in enumerate(rows):
+            if not row["complete"]:
+                weights_BS[at] = 0.0
             for label in row["unknown"]:
                 if label in column:
                     weights_BS[at, column[label]] = 0.0

@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from clinical_coding.codes import CodeState
-from clinical_coding.metrics import Evaluation, Metrics
+from clinical_coding.metrics import Evaluation, Metrics, Truth
 from clinical_coding.predictions import Prediction
 from clinical_coding.records import CodedRecord
 
@@ -100,16 +99,16 @@ def training_curve(losses: Mapping[str, Curve], scores: Mapping[str, Curve]) -> 
 
 
 def _pool(records: Iterable[CodedRecord], predictions: Iterable[Prediction]) -> _Scored:
-    truths = {record.record_id: (record.keys(), record.keys(CodeState.UNKNOWN)) for record in records}
+    truths = {record.record_id: Truth.of(record) for record in records}
     pairs: list[tuple[float, bool]] = []
     for prediction in predictions:
-        gold, unknown = truths[prediction.record_id]
-        pairs += [(code.confidence, code.key in gold) for code in prediction.codes if code.key not in unknown - gold]
+        truth = truths[prediction.record_id]
+        pairs += [(code.confidence, code.key in truth.gold) for code in prediction.codes if truth.knows(code.key)]
     pairs.sort(key=lambda pair: -pair[0])
     return _Scored(
         confidences_N=np.array([confidence for confidence, _ in pairs], dtype=np.float64),
         correct_N=np.array([correct for _, correct in pairs], dtype=np.bool_),
-        num_gold=sum(len(gold) for gold, _ in truths.values()),
+        num_gold=sum(len(truth.gold) for truth in truths.values()),
     )
 
 

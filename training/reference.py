@@ -29,7 +29,9 @@ def reference_histograms(
     lengths = [sum(len(window) - 2 for window in record) for record in windows["input_ids"]]
     counts, _ = np.histogram(lengths, bins=[*_TOKEN_EDGES, np.inf])
     tokens = {f"{edge}+": float(count / len(lengths)) for edge, count in zip(_TOKEN_EDGES, counts, strict=True)}
-    codes_L = np.bincount(np.concatenate([*windows["positive"], []]).astype(int), minlength=len(labels))
+    # A partial record lists what was disputed, which is no sample of what notes are coded with.
+    listed = [codes for codes, complete in zip(windows["positive"], windows["complete"], strict=True) if complete]
+    codes_L = np.bincount(np.concatenate([*listed, []]).astype(int), minlength=len(labels))
     total = max(int(codes_L.sum()), 1)
     top = np.argsort(-codes_L, kind="stable")[:_NUM_CODES]
     mix = {labels[label].key: float(codes_L[label] / total) for label in top if codes_L[label]}

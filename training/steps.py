@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from peft import PeftModel
@@ -118,8 +119,10 @@ class Steps:
             device=self._accelerator.device,
             autocast=self._accelerator.autocast,
         )
-        gold_NL, _ = gold_and_known(windows, num_labels=logits_NL.shape[1])
-        return mean_average_precision(logits_NL, gold_NL, num_gold_N=windows["num_gold"])
+        gold_NL, known_NL = gold_and_known(windows, num_labels=logits_NL.shape[1])
+        # At the end of the ranking a masked code keeps no other from its place.
+        ranked_NL = np.where(known_NL, logits_NL, -np.inf)
+        return mean_average_precision(ranked_NL, gold_NL, num_gold_N=windows["num_gold"])
 
     def calibrate(self, fitted: Fitted) -> tuple[Calibration, float, NDArray[Any]]:
         """Fit calibration and threshold on the held-out records; gives their confidences too."""

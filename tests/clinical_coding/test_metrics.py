@@ -251,3 +251,23 @@ def test_a_threshold_needs_something_to_choose_from() -> None:
         best_threshold(np.array([]), np.array([], dtype=bool), num_positive=3)
     with pytest.raises(ValueError, match="use a larger calibration split"):
         best_threshold(np.array([0.5]), np.array([False]), num_positive=0)
+
+
+def test_on_a_partial_record_only_listed_codes_count(make_record: Make) -> None:
+    listed = [code("I10"), code("A00.0"), code("B01.9", "negative"), code("C18.0", "unknown")]
+    partial = make_record("r0", codes=listed, unlisted="unknown")
+    # Suggested are one code that nobody looked at, the masked one, a rejected one and a gold one.
+    metrics = evaluate([partial], [predict("r0", ["D50.9", "C18.0", "B01.9", "I10", "A00.0"], 4)]).overall
+    assert (metrics.num_records, metrics.num_codes) == (1, 2)
+    assert metrics.precision == metrics.recall == metrics.micro_f1 == 1 / 2
+    assert metrics.code_over_code_accuracy == 1 / 3
+    # Gold is at ranks 2 and 3 of the three that are known.
+    assert metrics.mean_average_precision == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert metrics.precision_at_8 == 2 / 8
+    assert metrics.macro_f1 == (1 + 0) / 2
+
+
+def test_a_partial_record_right_in_all_it_lists_is_an_exact_match(make_record: Make) -> None:
+    partial = make_record("r0", codes=[code("I10"), code("B01.9", "negative")], unlisted="unknown")
+    assert evaluate([partial], [predict("r0", ["D50.9", "I10", "B01.9"], 2)]).overall.exact_match == 1
+    assert evaluate([partial], [predict("r0", ["D50.9", "I10", "B01.9"], 3)]).overall.exact_match == 0

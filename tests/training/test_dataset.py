@@ -1,28 +1,33 @@
 """Records become batches: content hashed, windows cut, evidence and states in place."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinical_coding.bundle import Windowing
+from clinical_coding.bundle import Label, Windowing
+from clinical_coding.codes import split_key
 from clinical_coding.manifest import hash_patients
 from clinical_coding.records import CodedRecord
-from training.corpus import Corpus, is_held_out
+from training.corpus import Corpus, choose_held_out, is_held_out
 from training.dataset import Batch, Collator, cut_records, load_records, open_stored, store_records
-from training.label_space import LabelSampler
+from training.fit import code_loss
+from training.label_space import LabelSampler, LabelSpace
 from training.model.encoder import load_tokenizer
+from training.reference import reference_histograms
 
 LABELS = ["icd10cm:I10", "icd10cm:J18.9", "icd10cm:N17.9", "icd10cm:R07.9", *(f"cpt:{n}" for n in range(99201, 99221))]
 INDEX = {key: at for at, key in enumerate(LABELS)}
 TEXT = "The patient was seen today. Assessment: acute kidney failure and chest pain. " * 3
 
 
-def record(codes: list[dict[str, Any]], *, text: str = TEXT, record_id: str = "r1") -> CodedRecord:
+def record(codes: list[dict[str, Any]], *, text: str = TEXT, record_id: str = "r1", **changes: Any) -> CodedRecord:
     return CodedRecord.model_validate(
         {
             "record_id": record_id,
@@ -32,12 +37,14 @@ def record(codes: list[dict[str, Any]], *, text: str = TEXT, record_id: str = "r
             "notes": [{"note_id": "n1", "text": "Phone call."}, {"note_id": "n2", "text": text}],
             "codes": [{"system": "icd10cm"} | code for code in codes],
         }
+        | changes
     )
 
 
 @pytest.fixture
-def batch_of(made_encoder: Path, tmp_path: Path) -> Any:
+def batch_of(made_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     def make(*records: CodedRecord, num_sampled: int = len(LABELS)) -> tuple[Batch, Any]:
+        tmp_path = tmp_path_factory.mktemp("batch")
         store_records(records, sources=["made"], path=tmp_path / "records.arrow")
         windows = cut_records(
             open_stored(tmp_path / "records.arrow"),
@@ -65,6 +72,37 @@ def test_states_become_targets_and_weights(batch_of: Any) -> None:
     assert told["icd10cm:J18.9"] == ([0.0, 0.0], [3.0, 1.0])
     assert told["icd10cm:N17.9"] == ([0.0, 1.0], [0.0, 1.0])
     assert told["icd10cm:R07.9"] == ([0.0, 0.0], [1.0, 1.0])
+
+
+def test_on_a_partial_record_only_listed_codes_weigh(batch_of: Any) -> None:
+    listed = [
+        {"code": "I10", "weight": 2.0},
+        {"code": "J18.9", "state": "negative", "weight": 3.0},
+        {"code": "N17.9", "state": "unknown"},
+    ]
+    batch, _ = batch_of(record(listed, unlisted="unknown"), record([], record_id="r2"))
+    column = {LABELS[label]: at for at, label in enumerate(batch.labels_S.tolist())}
+    assert len(column) == len(LABELS)
+    told = {key: batch.weights_BS[0, at].item() for key, at in column.items()}
+    assert {key: weight for key, weight in told.items() if weight} == {"icd10cm:I10": 2.0, "icd10cm:J18.9": 3.0}
+    assert [key for key, at in column.items() if batch.targets_BS[0, at]] == ["icd10cm:I10"]
+    assert (batch.weights_BS[1] == 1).all()
+
+
+def test_unlisted_codes_of_a_partial_record_move_nothing(batch_of: Any) -> None:
+    batch, _ = batch_of(record([{"code": "I10"}, {"code": "J18.9", "state": "negative"}], unlisted="unknown"))
+    logits_BS = torch.zeros(batch.targets_BS.shape, requires_grad=True)
+    code_loss(logits_BS, batch.targets_BS, batch.weights_BS).backward()
+    moved = {LABELS[batch.labels_S[at]]: slope for at, slope in enumerate(logits_BS.grad[0].tolist()) if slope}
+    # The slope of the logistic loss at 0: half the weight, down for a positive and up for a negative.
+    assert moved == {"icd10cm:I10": -0.5, "icd10cm:J18.9": 0.5}
+
+
+def test_evidence_of_a_partial_record_teaches_as_any_other(batch_of: Any) -> None:
+    listed = [{"code": "I10", "evidence": [{"note_id": "n2", "start": 0, "end": 11}]}]
+    whole, part = (batch_of(record(listed, unlisted=unlisted))[0] for unlisted in ("absent", "unknown"))
+    assert part.evidence_EM.any() and torch.equal(part.evidence_EM, whole.evidence_EM)
+    assert part.labels_S[part.evidence_column_E].tolist() == [INDEX["icd10cm:I10"]]
 
 
 def test_a_code_outside_the_label_space_is_no_label(batch_of: Any) -> None:
@@ -159,6 +197,15 @@ def test_no_patient_is_both_held_out_and_trained_on(corpus: Corpus) -> None:
     assert 0 < corpus.held_out.sum() < len(patients)
 
 
+@given(st.lists(st.tuples(st.sampled_from([f"p{at}" for at in range(12)]), st.booleans()), min_size=1))
+def test_patients_with_a_partial_record_are_trained_on_whole(rows: list[tuple[str, bool]]) -> None:
+    patients, complete = zip(*rows, strict=True)
+    held_out = choose_held_out(Dataset.from_dict({"patient_id": patients, "complete": complete}), share=0.5)
+    whole = {patient for patient in patients if all(ok for other, ok in rows if other == patient)}
+    chosen = {patient for patient in whole if is_held_out(patient, share=0.5)}
+    assert held_out.tolist() == [patient in chosen for patient in patients]
+
+
 @given(st.lists(st.text(min_size=1), min_size=1, unique=True), st.floats(0.01, 0.98))
 def test_a_greater_share_holds_out_the_same_patients_and_more(patients: list[str], share: float) -> None:
     for patient in patients:
@@ -178,3 +225,29 @@ def test_priors_are_shares_of_the_given_records(corpus: Corpus) -> None:
     records = [one for one, out in zip(load_records(corpus.stored), corpus.held_out, strict=True) if not out]
     assert prior_L[label] == pytest.approx(sum("icd10cm:I10" in one.keys() for one in records) / len(records))
     assert torch.all((prior_L >= 0) & (prior_L <= 1))
+
+
+def test_priors_count_only_what_is_known(corpus: Corpus, batch_of: Any) -> None:
+    labels = (Label(system=split_key(key)[0], release=None, code=split_key(key)[1], description=None) for key in LABELS)
+    space = LabelSpace(tuple(labels), tuple((key,) for key in LABELS), INDEX)
+    _, windows = batch_of(
+        record([{"code": "I10"}]),
+        record([{"code": "J18.9", "state": "unknown"}], record_id="r2"),
+        record([{"code": "I10"}, {"code": "N17.9", "state": "negative"}], record_id="r3", unlisted="unknown"),
+    )
+    prior_L = replace(corpus, label_space=space).priors(windows)
+    told = {key: prior_L[at].item() for key, at in INDEX.items()}
+    # Known of I10 are all three records, of J18.9 the first, of N17.9 all three, of R07.9 the complete two.
+    assert told["icd10cm:I10"] == pytest.approx(2 / 3)
+    assert told["icd10cm:J18.9"] == told["icd10cm:N17.9"] == told["icd10cm:R07.9"] == 0
+    _, windows = batch_of(record([{"code": "J18.9"}]), record([{"code": "J18.9", "state": "unknown"}], record_id="r2"))
+    assert replace(corpus, label_space=space).priors(windows)[INDEX["icd10cm:J18.9"]] == 1
+
+
+def test_the_reference_of_codes_is_that_of_complete_records(batch_of: Any) -> None:
+    _, windows = batch_of(
+        record([{"code": "I10"}, {"code": "N17.9"}]), record([{"code": "R07.9"}], record_id="r2", unlisted="unknown")
+    )
+    labels = [Label(system=split_key(key)[0], release=None, code=split_key(key)[1], description=None) for key in LABELS]
+    reference = reference_histograms(windows, labels=labels, confidences=np.array([[0.1, 0.9]]))
+    assert reference["codes"] == {"icd10cm:I10": 0.5, "icd10cm:N17.9": 0.5, "other": 0.0}

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from clinical_coding.bundle import read_bundle, read_labels
 from clinical_coding.data_directory import DataDirectory
-from clinical_coding.records import CodedRecord
+from clinical_coding.records import CodedRecord, Split
 from governance.versions import list_versions, resolve_version
 from training.config import TrainConfig
 from training.tracking import open_store
@@ -123,7 +123,7 @@ def test_held_out_patients_are_measured_when_dev_is_trained_on(
     lines = Path(made_config.records.removeprefix("jsonl:")).read_text().splitlines()
     path = tmp_path / "some-bad.jsonl"
     path.write_text("\n".join([*lines[:3], '{"record_id": "x"', *lines[3:], '{"record_id": "y"}']) + "\n")
-    config = made_config.model_copy(update={"records": f"jsonl:{path}", "splits": ("train", "dev")})
+    config = made_config.model_copy(update={"records": f"jsonl:{path}", "splits": (Split.TRAIN, Split.DEV)})
     result = train(config, data_dir=data_dir, console=Console(quiet=True), rejects=tmp_path / "rejects.jsonl")
     assert result.evaluated_on == "held-out"
     assert 0 < result.evaluation.overall.num_records < 48
@@ -138,7 +138,10 @@ def test_held_out_patients_are_measured_when_dev_is_trained_on(
     ("changes", "message"),
     [
         ({"records": "jsonl:/nowhere.jsonl"}, r"names no file at /nowhere\.jsonl"),
-        ({"calibration_share": 0.0001}, r"calibration_share 0\.0001 holds out 0 of 40 records; train on more patients"),
+        (
+            {"calibration_share": 0.0001},
+            r"calibration_share 0\.0001 holds out 0 of 40 records; train on more patients whose",
+        ),
     ],
 )
 def test_a_training_that_cannot_begin_says_why(
