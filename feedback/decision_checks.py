@@ -3,12 +3,9 @@
 Pure: nothing is read from the database and nothing written to it.
 """
 
-from datetime import date
-
-from clinical_coding.code_library import CodeLibrary, load_icd10cm
-from clinical_coding.codes import CodeSystem
 from clinical_coding.decisions import CodeAction, CodeDecision, Decision
 from clinical_coding.suggestions import RouteDecision
+from feedback.code_validity import check_valid
 from feedback.errors import InvalidError
 from feedback.settings import ReasonCodes
 from feedback.shown import Shown
@@ -50,7 +47,7 @@ def check_decision(decision: Decision, *, shown: Shown, reasons: ReasonCodes) ->
             # What was withheld cannot stand already, and saying so would tell it.
             standing = frozenset[str]() if shown.route is RouteDecision.MANUAL else shown.keys
             _check_brought_in(target, field=place, standing=standing, brought_in=brought_in)
-            _check_valid(code, field=place, service_start=shown.service_start)
+            check_valid(code.system, code.to or code.code, field=place, service_start=shown.service_start)
 
 
 def _brought_in_by(code: CodeDecision) -> str | None:
@@ -82,27 +79,3 @@ def _check_brought_in(target: str, *, field: str, standing: frozenset[str], brou
     if target in brought_in:
         raise InvalidError(f"{field} {code!r} is given twice; give each code once")
     brought_in.add(target)
-
-
-def _check_valid(code: CodeDecision, *, field: str, service_start: date | None) -> None:
-    """Refuse an ICD-10-CM code that cannot stand on a claim; of other systems no list is held."""
-    if code.system is not CodeSystem.ICD10CM:
-        return
-    # One release is held, so that it judges every date of service.
-    library = load_icd10cm()
-    written = code.to or code.code
-    if library.is_valid(written):
-        return
-    when = f"the date of service {service_start}" if service_start else "an unknown date of service"
-    raise InvalidError(
-        f"{field} {written!r} is not a valid code of ICD-10-CM release {library.release}, which applies to {when}"
-        f"{_hint(written, library=library)}; give a valid code"
-    )
-
-
-def _hint(code: str, *, library: CodeLibrary) -> str:
-    ancestor = library.nearest_ancestor(code)
-    if ancestor is None:
-        return ""
-    nearest = next(leaf for leaf in library.leaves() if leaf.startswith(ancestor.code))
-    return f" (nearest: {nearest})"
