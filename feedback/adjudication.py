@@ -5,6 +5,8 @@ transaction then looks at the claim, keeps the verdict with the codes that it te
 and appends to the audit log. It does not know how training records are made of it (``feedback.labels``).
 """
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,7 +14,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine, Row, Select, insert, select, update
 
-from clinical_coding.artefact import new_id, sha256_of_json
+from clinical_coding.artefact import new_id
 from clinical_coding.code_library import load_icd10cm
 from clinical_coding.codes import Code, CodeState, CodeSystem, Provenance
 from clinical_coding.decisions import Adjudication, Verdict
@@ -26,7 +28,7 @@ from ledger.audit_log import append
 from ledger.group_commit import write
 from ledger.principals import Principal
 
-__all__ = ["adjudicate", "adjudications_of", "load_adjudication"]
+__all__ = ["adjudicate", "adjudications_of", "adjudications_of_suggestions", "load_adjudication"]
 
 _ROUND: Final = 1
 _CODES: Final = TypeAdapter(tuple[Code, ...])
@@ -103,9 +105,18 @@ def load_adjudication(engine: Engine, adjudication_id: str) -> Adjudication:
 
 def adjudications_of(connection: Connection, suggestion_id: str) -> tuple[Adjudication, ...]:
     """All verdicts on a suggestion's cases, oldest first."""
-    query = _kept().where(adjudications.c.suggestion_id == suggestion_id)
-    rows = connection.execute(query.order_by(adjudications.c.adjudicated_at, adjudications.c.id))
-    return tuple(_adjudication(row) for row in rows)
+    return adjudications_of_suggestions(connection, [suggestion_id]).get(suggestion_id, ())
+
+
+def adjudications_of_suggestions(
+    connection: Connection, suggestion_ids: Iterable[str]
+) -> dict[str, tuple[Adjudication, ...]]:
+    """All verdicts on the cases of some suggestions, oldest first, by suggestion; those without any are left out."""
+    query = _kept().where(adjudications.c.suggestion_id.in_(list(suggestion_ids)))
+    found: dict[str, tuple[Adjudication, ...]] = {}
+    for row in connection.execute(query.order_by(adjudications.c.adjudicated_at, adjudications.c.id)):
+        found[row.suggestion_id] = (*found.get(row.suggestion_id, ()), _adjudication(row))
+    return found
 
 
 def _rule(content: CaseContent, asked: AdjudicationRequest) -> _Ruling:
@@ -171,8 +182,8 @@ def _keep(connection: Connection, ruling: _Ruling, *, case: Case, principal: Pri
             "round": _ROUND,
             "num_codes": len(ruling.codes),
             # Of the stored columns, so that a change of either is found out.
-            "codes_sha256": sha256_of_json(codes),
-            "citation_sha256": sha256_of_json(ruling.citation),
+            "codes_sha256": _sha256(codes),
+            "citation_sha256": _sha256(ruling.citation),
         },
     )
 
@@ -202,3 +213,7 @@ def _adjudication(row: Row[Any]) -> Adjudication:
 
 def _without_source(codes: tuple[Code, ...]) -> list[Code]:
     return [code.model_copy(update={"provenance": Provenance()}) for code in codes]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

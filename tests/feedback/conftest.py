@@ -5,16 +5,20 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from clinical_coding.artefact import new_id
 from clinical_coding.codes import split_key
-from clinical_coding.decisions import Decision
+from clinical_coding.decisions import Adjudication, Decision
 from clinical_coding.readers import read_records
 from clinical_coding.suggestions import Suggestion, SuggestionRequest
+from feedback.adjudication import adjudicate
 from feedback.audit_draws import SECURE_SOURCE
 from feedback.decisions import RecordedDecision, record_decision
+from feedback.queue import claim
 from feedback.settings import FeedbackSettings, ReasonCodes, load_feedback, load_reasons
+from feedback.tables import cases
+from feedback.verdicts import AdjudicationRequest
 from ledger.group_commit import write
 from ledger.principals import Principal, authenticate, create_key
 from ledger.suggestions import store
@@ -163,5 +167,59 @@ def decide(
             reasons=reasons,
             random_source=random_source,
         )
+
+    return make
+
+
+@pytest.fixture
+def judge(
+    engine: Engine, people: Mapping[str, Principal], feedback_settings: FeedbackSettings
+) -> Callable[..., Adjudication]:
+    """Claim a case and give the verdict: ``judge(case_id, "both-wrong", {"icd10cm:I10": "positive"}, who=…)``."""
+
+    def make(
+        case_id: str, verdict: str, codes: Mapping[str, str] | None = None, *, who: str = "supervisor"
+    ) -> Adjudication:
+        named = [
+            {"system": system, "code": code, "state": state}
+            for (system, code), state in ((split_key(key), state) for key, state in (codes or {}).items())
+        ]
+        body = {"verdict": verdict, "citation": "ICD-10-CM guideline I.B.4", "codes": named if codes else None}
+        claim(engine, case_id, principal=people[who], settings=feedback_settings)
+        return adjudicate(engine, case_id, AdjudicationRequest.model_validate(body), principal=people[who])
+
+    return make
+
+
+@pytest.fixture
+def override(suggest: Callable[..., Suggestion], decide: Callable[..., RecordedDecision]) -> Callable[..., str]:
+    """Make an override case and give its id: ``override(*actions, who="coder")``, actions as of ``decide``.
+
+    Without actions R07.9 is rejected; with several, the id is that of the first.
+    """
+
+    def make(*actions: tuple[str, ...], who: str = "coder") -> str:
+        recorded = decide(
+            suggest().suggestion_id, *(actions or [("reject", "icd10cm:R07.9", "integral-symptom")]), who=who
+        )
+        case_id: str = recorded.overrides[0].override_id
+        return case_id
+
+    return make
+
+
+@pytest.fixture
+def audit(
+    engine: Engine, suggest: Callable[..., Suggestion], decide: Callable[..., RecordedDecision], drawn: FeedbackSettings
+) -> Callable[..., str]:
+    """Make an audit case by letting a suggestion stand, and give its id."""
+
+    def make(who: str = "coder") -> str:
+        suggestion = suggest()
+        decide(suggestion.suggestion_id, who=who, settings=drawn)
+        with engine.connect() as connection:
+            query = select(cases.c.id).where(cases.c.suggestion_id == suggestion.suggestion_id)
+            case_id: str = connection.execute(query).scalar_one()
+        return case_id
 
     return make

@@ -1,0 +1,198 @@
+"""Adjudicated suggestions as the ledger holds them, page after page in order of their ids (stage 10).
+
+One row here is everything that a training record is made of. What it teaches, and whether it may
+enter a training set, is decided elsewhere (``labels``, ``training_set``).
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Connection, Row, and_, or_, select
+
+from clinical_coding.code_library import ICD10CM_RELEASE, load_icd10cm
+from clinical_coding.codes import Code, CodeState, CodeSystem
+from clinical_coding.decisions import Adjudication, Decision
+from clinical_coding.records import Unlisted
+from clinical_coding.suggestions import SuggestionRequest
+from feedback.adjudication import adjudications_of_suggestions
+from feedback.labels import Labels, labels_of
+from feedback.tables import adjudications, decisions
+from ledger.suggestions import suggestion_contents, suggestions
+
+__all__ = ["Adjudicated", "asked_again", "pages"]
+
+# Notes of this many encounters are in memory at once.
+PAGE: Final = 100
+
+
+class _Named(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    system: CodeSystem
+    code: str
+
+
+class _SuggestedCodes(BaseModel):
+    """A stored suggestion's codes alone; it was validated whole when it was stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    codes: tuple[_Named, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Adjudicated:
+    """One suggestion on which supervisors gave a verdict."""
+
+    suggestion_id: str
+    patient_id: str | None
+    request: SuggestionRequest | None
+    """Null when the content was purged."""
+    labels: Labels
+    """Without codes that readers would refuse."""
+    num_foreign_codes: int
+    """How many those were."""
+
+    @property
+    def notes_sha256(self) -> str | None:
+        """Tells whether two requests carried the same notes; null when they were purged."""
+        if self.request is None:
+            return None
+        digest = hashlib.sha256()
+        for note in self.request.notes:
+            digest.update(hashlib.sha256(note.text.encode()).digest())
+        return digest.hexdigest()
+
+
+def pages(connection: Connection) -> Iterator[tuple[Adjudicated, ...]]:
+    """Read every adjudicated suggestion, in order of suggestion ids.
+
+    Args:
+        connection: In a transaction that sees one moment of the ledger throughout.
+    """
+    after = ""
+    while True:
+        query = (
+            select(adjudications.c.suggestion_id)
+            .where(adjudications.c.suggestion_id > after)
+            .distinct()
+            .order_by(adjudications.c.suggestion_id)
+            .limit(PAGE)
+        )
+        ids = connection.execute(query).scalars().all()
+        if not ids:
+            return
+        yield _load(connection, ids)
+        after = ids[-1]
+
+
+def asked_again(connection: Connection, page: Sequence[Adjudicated]) -> frozenset[str]:
+    """Find the suggestions of a page whose encounter was asked again later, adjudicated, and teaches something.
+
+    Returns:
+        Their ids. Same encounter: same record id, patient and notes.
+    """
+    later_of: defaultdict[str, list[str]] = defaultdict(list)
+    for earlier, later in _later_askings(connection, [item.suggestion_id for item in page]):
+        later_of[later].append(earlier)
+    earlier_ids = {earlier for ids in later_of.values() for earlier in ids}
+    notes = {item.suggestion_id: item.notes_sha256 for item in page if item.suggestion_id in earlier_ids}
+    found = set[str]()
+    remaining = iter(sorted(later_of))
+    while ids := list(islice(remaining, PAGE)):
+        for item in _load(connection, ids):
+            if item.request is not None and item.labels.teaches:
+                digest = item.notes_sha256
+                found |= {earlier for earlier in later_of[item.suggestion_id] if notes[earlier] == digest}
+    return frozenset(found)
+
+
+def _later_askings(connection: Connection, ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of a suggestion and a later adjudicated one of the same record id and patient."""
+    later = suggestions.alias("later")
+    is_later = or_(
+        later.c.stored_at > suggestions.c.stored_at,
+        and_(later.c.stored_at == suggestions.c.stored_at, later.c.id > suggestions.c.id),
+    )
+    is_same = and_(later.c.record_id == suggestions.c.record_id, later.c.patient_id == suggestions.c.patient_id)
+    is_adjudicated = select(adjudications.c.id).where(adjudications.c.suggestion_id == later.c.id).exists()
+    query = (
+        select(suggestions.c.id, later.c.id)
+        .join(later, and_(is_same, is_later))
+        .where(suggestions.c.id.in_(ids), is_adjudicated)
+    )
+    return [(earlier_id, later_id) for earlier_id, later_id in connection.execute(query)]
+
+
+def _load(connection: Connection, ids: Sequence[str]) -> tuple[Adjudicated, ...]:
+    """Read the suggestions of some ids, in order of ids."""
+    said, decided = adjudications_of_suggestions(connection, ids), _decided(connection, ids)
+    return tuple(_adjudicated(row, said[row.id], decided[row.id]) for row in _contents(connection, ids))
+
+
+def _contents(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
+    query = (
+        select(
+            suggestions.c.id,
+            suggestions.c.patient_id,
+            suggestion_contents.c.request,
+            suggestion_contents.c.suggestion,
+        )
+        .outerjoin(suggestion_contents, suggestion_contents.c.suggestion_id == suggestions.c.id)
+        .where(suggestions.c.id.in_(ids))
+        .order_by(suggestions.c.id)
+    )
+    return [*connection.execute(query)]
+
+
+def _decided(connection: Connection, ids: Sequence[str]) -> defaultdict[str, set[str]]:
+    """By suggestion, the label keys that coders put in the place of suggested ones, or added."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    query = select(decisions.c.suggestion_id, decisions.c.body).where(
+        decisions.c.suggestion_id.in_(ids), decisions.c.outcome == "decided"
+    )
+    for row in connection.execute(query):
+        for code in Decision.model_validate_json(row.body).codes:
+            found[row.suggestion_id] |= {f"{code.system}:{number}" for number in (code.code, code.to) if number}
+    return found
+
+
+def _adjudicated(row: Row[Any], said: Sequence[Adjudication], decided: set[str]) -> Adjudicated:
+    suggested = _SuggestedCodes.model_validate_json(row.suggestion).codes if row.suggestion is not None else ()
+    labels = labels_of(said, named=decided | {f"{code.system}:{code.code}" for code in suggested})
+    readable = _readable(labels)
+    return Adjudicated(
+        suggestion_id=row.id,
+        patient_id=row.patient_id,
+        request=SuggestionRequest.model_validate_json(row.request) if row.request is not None else None,
+        labels=readable,
+        num_foreign_codes=len(labels.codes) - len(readable.codes),
+    )
+
+
+def _readable(labels: Labels) -> Labels:
+    """Leave out ICD-10-CM codes that the release they are judged by does not hold.
+
+    A version that learnt from another release suggests such codes, and readers refuse them. A record
+    that loses anything but a negative is no longer complete.
+    """
+    foreign = [code for code in labels.codes if _is_foreign(code)]
+    if not foreign:
+        return labels
+    is_incomplete = any(code.state is not CodeState.NEGATIVE for code in foreign)
+    return replace(
+        labels,
+        codes=tuple(code for code in labels.codes if not _is_foreign(code)),
+        unlisted=Unlisted.UNKNOWN if is_incomplete else labels.unlisted,
+    )
+
+
+def _is_foreign(code: Code) -> bool:
+    if code.system is not CodeSystem.ICD10CM or code.release not in (None, ICD10CM_RELEASE):
+        return False
+    return not load_icd10cm().is_valid(code.code)
