@@ -8,6 +8,7 @@ no more than the model's. It does not know the ledger, notes, patients or splits
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from clinical_coding.codes import Code, CodeState, Provenance, split_key
 from clinical_coding.decisions import Adjudication, Verdict
@@ -103,6 +104,8 @@ def _conflicts(stated: Mapping[str, list[list[Code]]], *, audit: Adjudication | 
     }
 
 
+# The same codes are suggested again and again, and making one costs more than all else about it.
+@lru_cache(maxsize=4096)
 def _unknown(key: str) -> Code:
     system, code = split_key(key)
     # Unknown stays without weight in training, whichever release it is judged by.
