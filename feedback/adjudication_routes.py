@@ -80,7 +80,7 @@ def _queue(engine: Engine, *, acting: Callable[[Request], Principal], settings: 
 def _verdicts(engine: Engine, *, acting: Callable[[Request], Principal]) -> APIRouter:
     router = APIRouter()
 
-    @router.post("/cases/{case_id}/adjudication", status_code=201)
+    @router.post("/cases/{case_id}/adjudication")
     def adjudicate_(
         case_id: str, asked: AdjudicationRequest, principal: Annotated[Principal, Depends(acting)]
     ) -> Adjudication:

@@ -26,33 +26,6 @@ MODIFY = ("modify", "icd10cm:E11.9", "E11.65", "more-specific-code-documented")
 ADD = ("add", "icd10cm:J45.909", "missed-documentation")
 
 
-@pytest.fixture
-def override(suggest: Maker, decide: Maker) -> Callable[..., str]:
-    """Make an override case and give its id: ``override(REJECT, who="coder")``."""
-
-    def make(*actions: tuple[str, ...], who: str = "coder") -> str:
-        recorded = decide(suggest().suggestion_id, *(actions or (REJECT,)), who=who)
-        case_id: str = recorded.overrides[0].override_id
-        return case_id
-
-    return make
-
-
-@pytest.fixture
-def audit(engine: Engine, suggest: Maker, decide: Maker, drawn: FeedbackSettings) -> Callable[..., str]:
-    """Make an audit case by letting a suggestion stand, and give its id."""
-
-    def make(who: str = "coder") -> str:
-        suggestion = suggest()
-        decide(suggestion.suggestion_id, who=who, settings=drawn)
-        with engine.connect() as connection:
-            query = select(cases.c.id).where(cases.c.suggestion_id == suggestion.suggestion_id)
-            case_id: str = connection.execute(query).scalar_one()
-        return case_id
-
-    return make
-
-
 def end_claim(engine: Engine, case_id: str) -> None:
     """Let a claim's time pass."""
     with writing(engine) as connection:
