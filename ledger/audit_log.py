@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, Engine, Integer, String, Table, Text, insert, select, update
 
 from ledger.engine import metadata
 
 if TYPE_CHECKING:
     from ledger.principals import Principal
 
-__all__ = ["GENESIS", "HEAD_ID", "append", "audit_head", "audit_log", "chain"]
+__all__ = ["GENESIS", "HEAD_ID", "append", "audit_head", "audit_log", "chain", "entries"]
 
 GENESIS: Final = "0" * 64
 HEAD_ID: Final = 1
@@ -95,3 +95,23 @@ def append(
     )
     connection.execute(update(audit_head).where(audit_head.c.id == HEAD_ID).values(seq=seq, hash=digest))
     return int(seq)
+
+
+def entries(
+    engine: Engine, *, subject: str | None = None, action: str | None = None, limit: int
+) -> tuple[dict[str, Any], ...]:
+    """Read entries, the newest first.
+
+    Args:
+        engine: A migrated database.
+        subject: Of this subject alone.
+        action: Of this action alone.
+        limit: How many at most.
+    """
+    statement = select(audit_log.c.entry).order_by(audit_log.c.seq.desc()).limit(limit)
+    if subject is not None:
+        statement = statement.where(audit_log.c.subject == subject)
+    if action is not None:
+        statement = statement.where(audit_log.c.action == action)
+    with engine.connect() as connection:
+        return tuple(json.loads(entry) for entry in connection.scalars(statement))

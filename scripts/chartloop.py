@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from scripts import feedback, keys, records, serving_commands, training_commands, versions
+from scripts import audit, feedback, keys, records, serving_commands, training_commands, versions
 
 __all__ = ["app", "main"]
 
@@ -32,6 +32,7 @@ app.add_typer(feedback.app, name="feedback")
 app.add_typer(versions.app, name="versions")
 app.add_typer(records.app, name="records")
 app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ COMMANDS = [
     (), ("train",), ("predict",), ("evaluate",), ("serve",), ("suggest",), ("versions",), ("versions", "list"),
     ("records",), ("records", "check"), ("records", "convert"), ("keys",), ("keys", "create"), ("keys", "revoke"),
     ("keys", "list"), ("keys", "replace"),
+    ("audit",), ("audit", "verify"), ("audit", "head"), ("audit", "list"), ("audit", "purge"),
 ]  # fmt: skip
 
 
