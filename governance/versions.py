@@ -2,7 +2,7 @@
 
 Whoever asks for a version by name gets a folder whose content is verified against the hash that
 training registered. Knows nothing of training and loads no model. Reads MLflow alone; approvals and
-the moving of aliases are other modules' business.
+the moving of aliases are ``promotion``'s business.
 """
 
 import shutil
@@ -14,17 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clinical_coding.bundle import read_bundle
-from clinical_coding.data_directory import DataDirectory, describe_closed_store, path_of_uri, quiet_tracking
+from clinical_coding.data_directory import DataDirectory, path_of_uri
 from clinical_coding.registered_version import MODEL_NAME, VersionAlias, VersionLineage
 from clinical_coding.suggestions import VersionName
+from governance.registry import REMEDY, aliases_of, open_registry, search_versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["RegisteredVersion", "ResolvedVersion", "list_versions", "resolve_default", "resolve_version"]
-
-REMEDY = "train one with `chartloop train`, or name another data directory with --data-dir"
+__all__ = [
+    "RegisteredVersion",
+    "ResolvedVersion",
+    "find_version",
+    "is_registered_reference",
+    "list_versions",
+    "resolve_default",
+    "resolve_version",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +64,9 @@ def list_versions(*, data_dir: Path) -> list[RegisteredVersion]:
     Raises:
         ValueError: There is no MLflow store yet.
     """
-    client = _open_registry(DataDirectory.locate(data_dir))
-    aliases = _aliases(client)
-    versions = [_describe(version, aliases=aliases) for version in _search(client)]
+    client = open_registry(DataDirectory.locate(data_dir))
+    aliases = aliases_of(client)
+    versions = [_describe(version, aliases=aliases) for version in search_versions(client)]
     return sorted(versions, key=lambda version: version.number, reverse=True)
 
 
@@ -79,16 +86,34 @@ def resolve_version(reference: str, *, data_dir: Path) -> ResolvedVersion:
         ValueError: Nothing is known by this reference, or the bundle is missing, changed, or not the
             one that was registered. The message lists what exists and says what to do.
     """
-    if reference not in set(VersionAlias) and not reference.isdecimal():
+    if not is_registered_reference(reference):
         return _resolve_path(reference)
     directory = DataDirectory.locate(data_dir)
-    client = _open_registry(directory)
-    aliases = _aliases(client)
-    wanted = int(reference) if reference.isdecimal() else aliases.get(reference)
-    found = next((version for version in _search(client) if int(version.version) == wanted), None)
-    if found is None:
-        raise ValueError(f"version {reference!r} is not registered in {directory.root}; {_inventory(client)}")
+    client = open_registry(directory)
+    found = _find(client, reference, directory=directory)
     return _fetch(client, found, alias=None if reference.isdecimal() else reference, directory=directory)
+
+
+def find_version(reference: str, *, data_dir: Path) -> RegisteredVersion:
+    """Find what the registry knows of a version, without its bundle.
+
+    Args:
+        reference: ``champion``, ``candidate``, ``challenger`` or a number.
+        data_dir: The data directory.
+
+    Raises:
+        ValueError: Nothing is registered by this reference; the message lists what is.
+    """
+    if not is_registered_reference(reference):
+        raise ValueError(f"version {reference!r} is not registered; name {', '.join(VersionAlias)}, or a number")
+    directory = DataDirectory.locate(data_dir)
+    client = open_registry(directory)
+    return _describe(_find(client, reference, directory=directory), aliases=aliases_of(client))
+
+
+def is_registered_reference(reference: str) -> bool:
+    """Tell a reference to the registry, an alias or a number, from the path of a bundle."""
+    return reference in set(VersionAlias) or reference.isdecimal()
 
 
 def resolve_default(*, data_dir: Path) -> ResolvedVersion:
@@ -101,47 +126,20 @@ def resolve_default(*, data_dir: Path) -> ResolvedVersion:
         ValueError: There is neither; or as :func:`resolve_version`.
     """
     directory = DataDirectory.locate(data_dir)
-    client = _open_registry(directory)
-    aliases = _aliases(client)
+    client = open_registry(directory)
+    aliases = aliases_of(client)
     for alias in (VersionAlias.CHAMPION, VersionAlias.CANDIDATE):
         if alias in aliases:
             return resolve_version(alias, data_dir=data_dir)
     raise ValueError(f"neither champion nor candidate is registered in {directory.root}; {_inventory(client)}")
 
 
-def _open_registry(directory: DataDirectory) -> "MlflowClient":
-    if directory.has_embedded_tracking and not directory.tracking_database.is_file():
-        raise ValueError(f"no version is registered in {directory.root}: there is no mlflow.db; {REMEDY}")
-    quiet_tracking()
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    # A first training may be creating the schema right now.
-    with directory.lock("mlflow"):
-        try:
-            client = MlflowClient(directory.tracking_uri, registry_uri=directory.tracking_uri)
-            client.search_registered_models(max_results=1)
-        except MlflowException as error:
-            uri = directory.tracking_uri
-            raise ValueError(describe_closed_store(uri, message=error.message, error_code=error.error_code)) from None
-    return client
-
-
-def _aliases(client: "MlflowClient") -> dict[str, int]:
-    """Version numbers by alias; empty before the first registration."""
-    models = client.search_registered_models(f"name = '{MODEL_NAME}'")
-    return {alias: int(number) for model in models for alias, number in model.aliases.items()}
-
-
-def _search(client: "MlflowClient") -> "list[ModelVersion]":
-    versions: list[ModelVersion] = []
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(f"name = '{MODEL_NAME}'", page_token=token)
-        versions += page
-        token = page.token
-        if not token:
-            return versions
+def _find(client: "MlflowClient", reference: str, *, directory: DataDirectory) -> "ModelVersion":
+    wanted = int(reference) if reference.isdecimal() else aliases_of(client).get(reference)
+    found = next((version for version in search_versions(client) if int(version.version) == wanted), None)
+    if found is None:
+        raise ValueError(f"version {reference!r} is not registered in {directory.root}; {_inventory(client)}")
+    return found
 
 
 def _describe(version: "ModelVersion", *, aliases: Mapping[str, int]) -> RegisteredVersion:
@@ -161,8 +159,8 @@ def _describe(version: "ModelVersion", *, aliases: Mapping[str, int]) -> Registe
 
 def _inventory(client: "MlflowClient") -> str:
     """Say what could have been asked for, or how to make something that can."""
-    aliases = [f"{alias} (version {number})" for alias, number in sorted(_aliases(client).items())]
-    numbers = [str(number) for number in sorted(int(version.version) for version in _search(client))]
+    aliases = [f"{alias} (version {number})" for alias, number in sorted(aliases_of(client).items())]
+    numbers = [str(number) for number in sorted(int(version.version) for version in search_versions(client))]
     if not numbers:
         return f"nothing is; {REMEDY}"
     return f"registered are the aliases {', '.join(aliases) or 'none'} and the numbers {', '.join(numbers)}"
