@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
+from typing import Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, literal_column, select
 
 from clinical_coding.artefact import new_id
 from clinical_coding.decisions import Decision
@@ -23,7 +24,7 @@ from feedback.tables import decisions
 from ledger.audit_log import append
 from ledger.principals import Principal
 
-__all__ = ["Answers", "CheckedDecision", "RecordedDecision", "answers_of", "repeat", "store_decisions"]
+__all__ = ["Answers", "CheckedDecision", "RecordedDecision", "look_up", "repeat", "store_decisions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,22 @@ class CheckedDecision:
     shown: Shown
 
 
+# Statements that run for each decision are made once: making one costs as much as running it.
+_SAID: Final = select(
+    decisions.c.id,
+    decisions.c.suggestion_id,
+    decisions.c.principal_id,
+    decisions.c.decided_at,
+    decisions.c.outcome,
+    decisions.c.idempotency_key,
+    decisions.c.body_sha256,
+).where(
+    (decisions.c.principal_id == bindparam("principal_id"))
+    & decisions.c.idempotency_key.in_(bindparam("idempotency_keys", expanding=True))
+    | decisions.c.suggestion_id.in_(bindparam("suggestion_ids", expanding=True))
+    & (decisions.c.outcome == literal_column("'decided'"))
+)
+_INSERT: Final = insert(decisions)
 # By idempotency key: the hash of the body, and the answer when it comes again.
 Answers = dict[str, tuple[str, RecordedDecision]]
 
@@ -65,24 +82,40 @@ def repeat(known: Answers, *, key: str, body_sha256: str) -> RecordedDecision:
     return answer
 
 
-def answers_of(connection: Connection, keys: Iterable[str], *, principal: Principal) -> Answers:
-    """What the principal was answered before under some keys."""
-    usable = [key for key in keys if key.isprintable()]
-    rows = connection.execute(
-        select(decisions.c.id, decisions.c.decided_at, decisions.c.idempotency_key, decisions.c.body_sha256).where(
-            decisions.c.principal_id == principal.id, decisions.c.idempotency_key.in_(usable)
-        )
-    ).all()
-    if not rows:
-        return {}
-    made = overrides_of_decisions(connection, [row.id for row in rows])
+def look_up(
+    connection: Connection, *, keys: Iterable[str], suggestion_ids: Iterable[str], principal: Principal
+) -> tuple[Answers, dict[str, str]]:
+    """Find what was said before.
+
+    Args:
+        connection: To the database.
+        keys: Idempotency keys of the principal.
+        suggestion_ids: Suggestions that may be decided already.
+        principal: Who decides.
+
+    Returns:
+        What the principal was answered under those keys, and the decisions that ended suggestions, by suggestion.
+    """
+    asked = {
+        "principal_id": principal.id,
+        "idempotency_keys": [key for key in keys if key.isprintable()],
+        "suggestion_ids": list(suggestion_ids),
+    }
+    rows = connection.execute(_SAID, asked).all()
+    decided = {row.suggestion_id: row.id for row in rows if row.outcome == "decided"}
+    answered = [
+        row for row in rows if row.principal_id == principal.id and row.idempotency_key in asked["idempotency_keys"]
+    ]
+    if not answered:
+        return {}, decided
+    made = overrides_of_decisions(connection, [row.id for row in answered])
     return {
         row.idempotency_key: (
             row.body_sha256,
             RecordedDecision(row.id, row.decided_at, made.get(row.id, ()), is_repeated=True),
         )
-        for row in rows
-    }
+        for row in answered
+    }, decided
 
 
 def store_decisions(
@@ -106,8 +139,12 @@ def store_decisions(
         For each what became of it, in the same order.
     """
     checked = [one for one in prepared if isinstance(one, CheckedDecision)]
-    known = answers_of(connection, (one.key for one in checked), principal=principal)
-    decided = _decided(connection, {one.decision.suggestion_id for one in checked})
+    known, decided = look_up(
+        connection,
+        keys=[one.key for one in checked],
+        suggestion_ids={one.decision.suggestion_id for one in checked},
+        principal=principal,
+    )
     at = datetime.now(UTC)
     outcomes: list[RecordedDecision | FeedbackError] = []
     new: list[tuple[CheckedDecision, RecordedDecision]] = []
@@ -127,16 +164,6 @@ def store_decisions(
     for one, outcome in new:
         _tell_and_draw(connection, one, outcome, principal=principal, settings=settings, random_source=random_source)
     return outcomes
-
-
-def _decided(connection: Connection, suggestion_ids: set[str]) -> dict[str, str]:
-    """The decisions that ended suggestions, by suggestion."""
-    rows = connection.execute(
-        select(decisions.c.suggestion_id, decisions.c.id).where(
-            decisions.c.suggestion_id.in_(suggestion_ids), decisions.c.outcome == "decided"
-        )
-    )
-    return {row.suggestion_id: row.id for row in rows}
 
 
 def _accept(
@@ -185,7 +212,7 @@ def _insert(
         }
         for one, recorded in new
     ]
-    connection.execute(insert(decisions), rows)
+    connection.execute(_INSERT, rows)
     insert_overrides(
         connection,
         [override for _, recorded in new for override in recorded.overrides],

@@ -14,7 +14,7 @@ from clinical_coding.artefact import sha256_of_json
 from clinical_coding.decisions import Decision
 from feedback.audit_draws import SECURE_SOURCE
 from feedback.decision_checks import check_decision
-from feedback.decision_writer import Answers, CheckedDecision, RecordedDecision, answers_of, repeat, store_decisions
+from feedback.decision_writer import CheckedDecision, RecordedDecision, look_up, repeat, store_decisions
 from feedback.errors import FeedbackError, ForbiddenError, InvalidError, NotFoundError
 from feedback.overrides import Override, final_codes
 from feedback.settings import FeedbackSettings, ReasonCodes
@@ -110,9 +110,9 @@ def record_decisions(
     if principal.role not in MAY_DECIDE:
         raise ForbiddenError(f"role {principal.role} may not decide; use a key of role {', '.join(MAY_DECIDE)}")
     with engine.connect() as connection:
-        known = answers_of(connection, (key for key, _ in asked), principal=principal)
         shown = load_shown(connection, (decision.suggestion_id for _, decision in asked))
-    prepared = [_prepare(key, decision, known=known, shown=shown, reasons=reasons) for key, decision in asked]
+    first_look = [_prepare(key, decision, shown=shown, reasons=reasons) for key, decision in asked]
+    prepared = _answer_repeated(engine, asked, first_look, principal=principal)
     if not any(isinstance(one, CheckedDecision) for one in prepared):
         return [one for one in prepared if not isinstance(one, CheckedDecision)]
     return write(
@@ -124,23 +124,46 @@ def record_decisions(
 
 
 def _prepare(
-    key: str, decision: Decision, *, known: Answers, shown: dict[str, Shown], reasons: ReasonCodes
-) -> CheckedDecision | RecordedDecision | FeedbackError:
+    key: str, decision: Decision, *, shown: dict[str, Shown], reasons: ReasonCodes
+) -> CheckedDecision | FeedbackError:
     """Do everything that needs no writer."""
-    body_sha256 = sha256_of_json(decision.model_dump(mode="json"))
     try:
         if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
             raise InvalidError(
                 f"idempotency key of {len(key)} characters is malformed; expected 1 to {MAX_KEY_CHARACTERS} "
                 "printable characters, new for each decision"
             )
-        # Before all else: the answer to a repetition stays, whatever has become of the suggestion.
-        if key in known:
-            return repeat(known, key=key, body_sha256=body_sha256)
         subject = shown.get(decision.suggestion_id)
         if subject is None:
             raise NotFoundError("suggestion_id names no stored suggestion; send the suggestion_id of an answer")
         check_decision(decision, shown=subject, reasons=reasons)
     except FeedbackError as error:
         return error
-    return CheckedDecision(key, decision, body_sha256, subject)
+    return CheckedDecision(key, decision, _hash(decision), subject)
+
+
+def _answer_repeated(
+    engine: Engine,
+    asked: Sequence[tuple[str, Decision]],
+    prepared: Sequence[CheckedDecision | FeedbackError],
+    *,
+    principal: Principal,
+) -> list[CheckedDecision | RecordedDecision | FeedbackError]:
+    """Answer as the first time what is refused now, since its suggestion was purged for instance, but was stored."""
+    if not any(isinstance(one, FeedbackError) for one in prepared):
+        return list(prepared)
+    refused = [key for (key, _), one in zip(asked, prepared, strict=True) if isinstance(one, FeedbackError)]
+    with engine.connect() as connection:
+        known, _ = look_up(connection, keys=refused, suggestion_ids=(), principal=principal)
+    answered: list[CheckedDecision | RecordedDecision | FeedbackError] = []
+    for (key, decision), one in zip(asked, prepared, strict=True):
+        try:
+            is_known = isinstance(one, FeedbackError) and key in known
+            answered.append(repeat(known, key=key, body_sha256=_hash(decision)) if is_known else one)
+        except FeedbackError as error:
+            answered.append(error)
+    return answered
+
+
+def _hash(decision: Decision) -> str:
+    return sha256_of_json(decision.model_dump(mode="json"))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select
 
@@ -24,6 +24,11 @@ __all__ = [
     "overrides_of_decisions",
     "overrides_of_suggestion",
 ]
+
+
+# Made once: making a statement costs as much as running it.
+_INSERT_OVERRIDES: Final = insert(overrides)
+_OPEN_CASES: Final = insert(cases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,7 @@ def insert_overrides(connection: Connection, made: Sequence[Override], *, priori
     for override in made:
         row = asdict(override) | {"action": override.action.value, "system": override.system.value}
         rows.append(row | {"id": row.pop("override_id")})
-    connection.execute(insert(overrides), rows)
+    connection.execute(_INSERT_OVERRIDES, rows)
     opened = [
         {
             "id": override.override_id,
@@ -154,7 +159,7 @@ def insert_overrides(connection: Connection, made: Sequence[Override], *, priori
         }
         for override in made
     ]
-    connection.execute(insert(cases), opened)
+    connection.execute(_OPEN_CASES, opened)
 
 
 def overrides_of_suggestion(connection: Connection, suggestion_id: str) -> tuple[Override, ...]:

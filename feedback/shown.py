@@ -7,13 +7,29 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from clinical_coding.suggestions import RouteDecision
 from ledger.suggestions import suggestion_contents, suggestions
 
 __all__ = ["Shown", "load_shown"]
+
+
+# Made once: making a statement costs as much as running it.
+_SHOWN: Final = (
+    select(
+        suggestions.c.id,
+        suggestions.c.route,
+        suggestions.c.specialty,
+        suggestions.c.service_start,
+        suggestions.c.content_sha256,
+        suggestion_contents.c.suggestion,
+    )
+    .outerjoin(suggestion_contents, suggestion_contents.c.suggestion_id == suggestions.c.id)
+    .where(suggestions.c.id.in_(bindparam("ids", expanding=True)))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +54,7 @@ def load_shown(connection: Connection, suggestion_ids: Iterable[str]) -> dict[st
     """
     # PostgreSQL refuses some characters, such as null, in any text; no id holds one.
     asked = {suggestion_id for suggestion_id in suggestion_ids if suggestion_id.isprintable()}
-    rows = connection.execute(
-        select(
-            suggestions.c.id,
-            suggestions.c.route,
-            suggestions.c.specialty,
-            suggestions.c.service_start,
-            suggestions.c.content_sha256,
-            suggestion_contents.c.suggestion,
-        )
-        .outerjoin(suggestion_contents, suggestion_contents.c.suggestion_id == suggestions.c.id)
-        .where(suggestions.c.id.in_(asked))
-    )
+    rows = connection.execute(_SHOWN, {"ids": list(asked)})
     return {
         row.id: Shown(
             suggestion_id=row.id,
