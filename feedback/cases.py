@@ -71,8 +71,8 @@ def check_supervisor(principal: Principal) -> None:
     """
     if principal.role is not Role.SUPERVISOR:
         raise ForbiddenError(
-            f"role {principal.role} may not see or judge cases; use a supervisor's key "
-            "(made by: chartloop keys create --role supervisor --name NAME)"
+            f"role {principal.role} may not see or judge cases; use a supervisor's key, made by "
+            "`chartloop keys create --role supervisor --name NAME` and given by --key or CHARTLOOP_KEY"
         )
 
 

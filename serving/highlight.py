@@ -1,4 +1,7 @@
-"""Shows a suggestion in the terminal: the notes with their evidence coloured, then the codes as a table."""
+"""Shows a suggestion in the terminal: the notes with their evidence coloured, then the codes as a table.
+
+Notes and codes can be shown apart, for whoever has something else to say beside them.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +17,7 @@ from rich.text import Text
 from clinical_coding.records import Note
 from clinical_coding.suggestions import RouteDecision, SuggestedCode, Suggestion
 
-__all__ = ["render"]
+__all__ = ["printable", "render", "render_codes", "render_notes"]
 
 # Dark enough for white paper and light enough for a black terminal; the rank beside each span
 # says the same to who sees no colours.
@@ -40,17 +43,23 @@ def render(notes: Sequence[Note], suggestion: Suggestion) -> RenderableType:
     Returns:
         What ``rich.console.Console.print`` takes.
     """
-    panels = [
-        Panel(
-            _colour(note, suggestion.codes),
-            title=Text(_printable(f"{note.type} {note.note_id}")),
-            title_align="left",
-            box=box.ROUNDED,
+    table = [render_codes(suggestion.codes)] if suggestion.codes else []
+    return Group(render_notes(notes, suggestion.codes), *table, _summarise(suggestion))
+
+
+def render_notes(notes: Sequence[Note], codes: Sequence[SuggestedCode]) -> RenderableType:
+    """Lay out notes with the evidence of the codes coloured, each span followed by its code's rank."""
+    return Group(
+        *(
+            Panel(
+                _colour(note, codes),
+                title=Text(printable(f"{note.type} {note.note_id}")),
+                title_align="left",
+                box=box.ROUNDED,
+            )
+            for note in notes
         )
-        for note in notes
-    ]
-    table = [_tabulate(suggestion.codes)] if suggestion.codes else []
-    return Group(*panels, *table, _summarise(suggestion))
+    )
 
 
 def _colour(note: Note, codes: Sequence[SuggestedCode]) -> Text:
@@ -62,13 +71,14 @@ def _colour(note: Note, codes: Sequence[SuggestedCode]) -> Text:
     edges = sorted({0, len(note.text)} | {edge for start, end, _ in spans for edge in (start, end)})
     for start, end in pairwise(edges):
         ranks = [rank for first, last, rank in spans if first <= start and end <= last]
-        text.append(_printable(note.text[start:end]), style=_style(min(ranks)) if ranks else "")
+        text.append(printable(note.text[start:end]), style=_style(min(ranks)) if ranks else "")
         for rank in sorted(rank for _, last, rank in spans if last == end):
             text.append(f"[{rank}]", style=f"bold {_colour_of(rank)}")
     return text
 
 
-def _tabulate(codes: Sequence[SuggestedCode]) -> Table:
+def render_codes(codes: Sequence[SuggestedCode]) -> Table:
+    """Lay out suggested codes with description, confidence, evidence and alternatives."""
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("code", no_wrap=True)
@@ -99,7 +109,7 @@ def _excerpts(code: SuggestedCode) -> Text:
 
 
 def _shorten(text: str) -> str:
-    flat = _printable(" ".join(text.split()))
+    flat = printable(" ".join(text.split()))
     return flat if len(flat) <= _EXCERPT_CHARACTERS else f"{flat[: _EXCERPT_CHARACTERS - 1]}…"
 
 
@@ -119,7 +129,8 @@ def _summarise(suggestion: Suggestion) -> Text:
     return text
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """A text without what would steer the terminal that it is shown in."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
