@@ -26,7 +26,13 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     config: Annotated[Path, typer.Option("--config", help="A training configuration; see configs/.")],
-    records: Annotated[str | None, typer.Option("--records", help="Read these records instead of the file's.")] = None,
+    records: Annotated[
+        str | None,
+        typer.Option("--records", help="Read these records instead of the file's; with --manifest, only to measure."),
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="Train on this folder, which `chartloop feedback export` wrote.")
+    ] = None,
     splits: Annotated[
         str | None, typer.Option("--splits", help="Train on these splits, for instance train,dev.")
     ] = None,
@@ -40,7 +46,12 @@ def train(
     A tenth of the training patients is held out for early stopping, calibration and the threshold. A killed
     training goes on from its last checkpoint when the same command is given again. The last line printed is
     JSON with run id, version and metrics.
+
+    With --manifest the training set is what was exported, base records included, and the records of the
+    configuration, or of --records, only measure the version on their dev split, as they did the version before.
     """
+    if manifest is not None and splits is not None:
+        raise ValueError("--splits cannot be given with --manifest, whose records are all of split train; leave it out")
     from training.config import load_config
 
     changed = {"records": records, "splits": tuple(splits.split(",")) if splits else None}
@@ -50,7 +61,7 @@ def train(
     from training.train import train as run
 
     console = Console(stderr=True)
-    result = run(settings, data_dir=data_dir, console=console, rejects=rejects)
+    result = run(settings, data_dir=data_dir, console=console, rejects=rejects, training_set=manifest)
     for table in evaluation_tables(result.evaluation, dimensions=("specialty",)):
         console.print(table)
     print_json(

@@ -51,7 +51,7 @@ class TrainingSession:
 @contextmanager
 def open_session(config: TrainConfig, manifest: Manifest, *, checkpoints: Path) -> Iterator[TrainingSession]:
     """Take a folder of this configuration and these records: one that a killed run left, else a free one."""
-    key = sha256_of_json([config.model_dump(mode="json"), manifest.content_sha256])[:16]
+    key = sha256_of_json([config.model_dump(mode="json"), manifest.content_sha256, manifest.sources])[:16]
     left = sorted(path.parent for path in checkpoints.glob(f"{key}*/{_RUN_FILE}"))
     fresh = (checkpoints / (key if number == 0 else f"{key}-{number}") for number in count())
     for folder in chain(left, fresh):

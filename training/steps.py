@@ -163,7 +163,7 @@ class Steps:
         """Measure a bundle as it will be served."""
         scorer = Scorer(bundle, device=str(self._accelerator.device))
         with progress_bar("evaluate", total=len(records), console=self._console) as advance:
-            predictions = list(predict(scorer, records, version="candidate", progress=advance))
+            predictions = list(predict(scorer, records, version=scorer.bundle_sha256[:12], progress=advance))
         return evaluate(records, predictions), predictions
 
 

@@ -7,33 +7,42 @@ Writes are batched: one database write for up to 1,000 metrics. Knows nothing of
 """
 
 import json
-import re
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clinical_coding.artefact import sha256_of_json
+from clinical_coding.artefact import publish, sha256_of_json
 from clinical_coding.data_directory import DataDirectory, describe_closed_store, quiet_tracking
+from clinical_coding.evaluation_set import EvaluatedRecord
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import Evaluation
-from clinical_coding.registered_version import MANIFEST_ARTIFACT, MODEL_NAME
+from clinical_coding.predictions import Prediction
+from clinical_coding.records import CodedRecord
+from clinical_coding.registered_version import (
+    EVALUATED_RECORDS_ARTIFACT,
+    MANIFEST_ARTIFACT,
+    MODEL_NAME,
+    PREDICTIONS_ARTIFACT,
+)
+from training.metric_names import metric_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-__all__ = ["TrackedRun", "find_run", "metric_name", "open_store", "start_run"]
+__all__ = ["TrackedRun", "find_run", "open_store", "start_run"]
 
 MAX_METRICS_A_BATCH = 1_000
 MAX_PARAMS_A_BATCH = 100
 MAX_PARAM_CHARACTERS = 6_000
 MAX_DIGEST_CHARACTERS = 36
+MAX_DATASET_CHARACTERS = 500
 CURVE_FLUSH_SECONDS = 5.0
 FIGURE_DOTS_PER_INCH = 160
-MAX_NAME_CHARACTERS = 250
 
 
 def open_store(directory: DataDirectory) -> "MlflowClient":
@@ -58,8 +67,8 @@ def open_store(directory: DataDirectory) -> "MlflowClient":
             client = MlflowClient(directory.tracking_uri, registry_uri=directory.tracking_uri)
             client.search_registered_models(max_results=1)
         except MlflowException as error:
-            uri = directory.tracking_uri
-            raise ValueError(describe_closed_store(uri, message=error.message, error_code=error.error_code)) from None
+            told = describe_closed_store(directory.tracking_uri, message=error.message, error_code=error.error_code)
+            raise ValueError(told) from None
     return client
 
 
@@ -85,28 +94,6 @@ def _experiment_id(client: "MlflowClient", *, directory: DataDirectory) -> str:
             f"expected {directory.artifacts_uri}; move it back, or train into a new one with --data-dir"
         )
     return str(experiment.experiment_id)
-
-
-def metric_name(*parts: str) -> str:
-    """Join parts into a name that MLflow accepts, distinct for distinct parts.
-
-    Args:
-        parts: For instance ``"dev", "payer", "blue cross & co", "micro_f1"``.
-
-    Returns:
-        The parts joined by ``/``. A part that MLflow would refuse (``&``, ``..``, over-long) has the
-        characters replaced and a hash of the original appended.
-    """
-    max_characters = MAX_NAME_CHARACTERS // len(parts) - 1
-    return "/".join(_accepted(part, max_characters=max_characters) for part in parts)
-
-
-def _accepted(part: str, *, max_characters: int) -> str:
-    clean = re.sub(r"[^A-Za-z0-9_.\- ]", "_", part).strip(" .")
-    if clean == part and 0 < len(part) <= max_characters:
-        return part
-    suffix = f"-{sha256_of_json(part)[:8]}"
-    return clean[: max_characters - len(suffix)] + suffix
 
 
 class TrackedRun:
@@ -143,9 +130,17 @@ class TrackedRun:
 
     def log_evaluation(self, evaluation: Evaluation) -> None:
         """Write every metric, on the whole and by slice with its support, and all of it as evaluation.json."""
-        named = {metric_name(*path): value for path, value in evaluation.by_path().items()}
-        self._write(_metrics(named, step=0))
+        self._write(_metrics({metric_name(*path): value for path, value in evaluation.by_path().items()}, step=0))
         self._client.log_text(self.run_id, json.dumps(evaluation.as_dict(), indent=2), "evaluation.json")
+
+    def log_evaluation_set(self, records: Iterable[CodedRecord], predictions: Iterable[Prediction]) -> None:
+        """Store what was predicted and what is true of the same records, without notes, line by line."""
+        truths = (EvaluatedRecord.of(record) for record in records)
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, lines in ((PREDICTIONS_ARTIFACT, predictions), (EVALUATED_RECORDS_ARTIFACT, truths)):
+                with publish(Path(scratch) / name) as stream:
+                    stream.writelines(line.model_dump_json() + "\n" for line in lines)
+            self._client.log_artifacts(self.run_id, scratch)
 
     def log_figures(self, figures: Mapping[str, "Figure"]) -> None:
         """Store figures as ``plots/<name>.png``."""
@@ -264,8 +259,8 @@ def _log_inputs(
     client.log_text(run_id, json.dumps(config, indent=2, sort_keys=True), "config.json")
     client.log_text(run_id, manifest.model_dump_json(indent=2), MANIFEST_ARTIFACT)
     digest = manifest.content_sha256[:MAX_DIGEST_CHARACTERS]
-    sources = json.dumps(manifest.sources)
-    client.log_inputs(run_id, [DatasetInput(Dataset(dataset, digest, "chartloop", sources), tags=[])])
+    named = Dataset(dataset[:MAX_DATASET_CHARACTERS], digest, "chartloop", json.dumps(manifest.sources))
+    client.log_inputs(run_id, [DatasetInput(named, tags=[])])
 
 
 def _flatten(config: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from clinical_coding.data_directory import DataDirectory
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import Evaluation
+from clinical_coding.predictions import Prediction
 from clinical_coding.readers import read_records
 from clinical_coding.readers.spec import without_folders
 from clinical_coding.records import CodedRecord, Split
@@ -30,7 +31,8 @@ from training.reference import reference_histograms
 from training.register import register_version
 from training.session import TrainingSession, incoming_file, open_session
 from training.steps import HELD_OUT_SCORE, Steps, code_commit
-from training.tracking import start_run
+from training.tracking import TrackedRun, start_run
+from training.training_set import store_training_set
 
 __all__ = ["TrainResult", "train"]
 
@@ -45,7 +47,14 @@ class TrainResult:
     evaluation: Evaluation
 
 
-def train(config: TrainConfig, *, data_dir: Path, console: Console, rejects: Path | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    *,
+    data_dir: Path,
+    console: Console,
+    rejects: Path | None = None,
+    training_set: Path | None = None,
+) -> TrainResult:
     """Train, evaluate and register a version; a killed training of the same configuration and records goes on.
 
     Args:
@@ -53,6 +62,8 @@ def train(config: TrainConfig, *, data_dir: Path, console: Console, rejects: Pat
         data_dir: The data directory.
         console: Where progress is shown.
         rejects: Where to keep input lines that cannot be read.
+        training_set: A folder that feedback exported, to train on instead of the configuration's records, whose
+            dev split then only measures the version.
 
     Raises:
         ValueError: Configuration, records or base model are not usable; the message says what to do.
@@ -62,14 +73,29 @@ def train(config: TrainConfig, *, data_dir: Path, console: Console, rejects: Pat
         raise ValueError(f"training runs in one process, but {num_processes} were launched; launch one")
     directory = DataDirectory.locate(data_dir)
     with incoming_file(directory.checkpoints) as incoming:
+        if training_set is not None:
+            config = config.model_copy(update={"splits": (Split.TRAIN,)})
         with progress_bar("read records", total=None, console=console) as advance:
-            chosen = _counted(read_records(config.records, splits=config.splits, rejects=rejects), advance)
-            manifest = store_records(chosen, sources=[without_folders(config.records)], path=incoming)
+            manifest = _store(config, training_set, path=incoming, rejects=rejects, advance=advance)
         with open_session(config, manifest, checkpoints=directory.checkpoints) as session:
             incoming.replace(session.folder / "records.arrow")
             result = _train_in_session(config, manifest, session=session, data_dir=data_dir, console=console)
             session.finish()
     return result
+
+
+def _store(
+    config: TrainConfig, training_set: Path | None, *, path: Path, rejects: Path | None, advance: Callable[[int], None]
+) -> Manifest:
+    def counted(records: Iterator[CodedRecord]) -> Iterator[CodedRecord]:
+        for record in records:
+            yield record
+            advance(1)
+
+    if training_set is not None:
+        return store_training_set(training_set, base=config.records, path=path, rejects=rejects, counted=counted)
+    chosen = counted(read_records(config.records, splits=config.splits, rejects=rejects))
+    return store_records(chosen, sources=[without_folders(config.records)], path=path)
 
 
 def _train_in_session(
@@ -80,7 +106,7 @@ def _train_in_session(
         config.model_dump(mode="json"),
         data_dir=data_dir,
         manifest=manifest,
-        dataset=manifest.sources[0],
+        dataset=" + ".join(manifest.sources),
         code_commit=code_commit(),
         run_id=session.run_id,
     ) as run:
@@ -110,19 +136,24 @@ def _train_in_session(
             bundle = steps.write(fitted, **written)
         if dev:
             evaluation, predictions = steps.evaluate(bundle, dev)
-        measured = dev or list(corpus.held_out_records())
-        run.log_evaluation(evaluation)
-        run.log_figures(evaluation_figures(measured, predictions, evaluation))
-        stages = ("fit", "refit") if config.refit else ("fit",)
-        losses = {stage: run.curve(f"{stage}.loss") for stage in stages}
-        run.log_figures({"training": training_curve(losses, {"fit": run.curve(f"fit.{HELD_OUT_SCORE}")})})
+        _log_measures(run, config, dev or list(corpus.held_out_records()), predictions, evaluation)
         version = register_version(
             run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=evaluation.overall, evaluated_on=evaluated_on
         )
     return TrainResult(run.run_id, version, evaluated_on, evaluation)
 
 
-def _counted(records: Iterator[CodedRecord], advance: Callable[[int], None]) -> Iterator[CodedRecord]:
-    for record in records:
-        yield record
-        advance(1)
+def _log_measures(
+    run: TrackedRun,
+    config: TrainConfig,
+    records: list[CodedRecord],
+    predictions: list[Prediction],
+    evaluation: Evaluation,
+) -> None:
+    run.log_evaluation(evaluation)
+    run.log_evaluation_set(records, predictions)
+    stages = ("fit", "refit") if config.refit else ("fit",)
+    losses = {stage: run.curve(f"{stage}.loss") for stage in stages}
+    scores = {"fit": run.curve(f"fit.{HELD_OUT_SCORE}")}
+    figures = evaluation_figures(records, predictions, evaluation) | {"training": training_curve(losses, scores)}
+    run.log_figures(figures)

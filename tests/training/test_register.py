@@ -21,8 +21,9 @@ from clinical_coding.data_directory import TRACKING_URI_VARIABLE, DataDirectory,
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import Evaluation, Metrics
 from clinical_coding.registered_version import MODEL_NAME, EvaluatedOn
+from training.metric_names import metric_name
 from training.register import register_version
-from training.tracking import TrackedRun, metric_name, open_store, start_run
+from training.tracking import TrackedRun, open_store, start_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
