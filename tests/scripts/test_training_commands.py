@@ -10,7 +10,6 @@ from clinical_coding.readers import read_records, write_jsonl
 from clinical_coding.records import Split
 from training.dataset import store_records
 
-
 CONFIG = Path(__file__).parents[2] / "configs" / "train-sample.yaml"
 
 
