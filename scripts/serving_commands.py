@@ -28,7 +28,10 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     version: Annotated[
         str | None,
-        typer.Option("--version", help="champion, candidate, a number, or a bundle's folder; default: champion."),
+        typer.Option(
+            "--version",
+            help="champion, candidate, a number, or a bundle's folder; default: whoever is champion, followed hot.",
+        ),
     ] = None,
     port: Annotated[int, typer.Option("--port", help="Of the gateway, on 127.0.0.1.")] = 8080,
     triton_grpc_port: Annotated[int, typer.Option("--triton-grpc-port", help="Of the Triton that is started.")] = 8001,
@@ -45,26 +48,47 @@ def serve(
     routing: Annotated[Path, typer.Option("--routing", help="When a suggestion is autonomous, assisted, manual.")] = (
         CONFIGS / "routing.yaml"
     ),
+    feedback: Annotated[Path, typer.Option("--feedback", help="Shares drawn for audit, claims, the queue.")] = (
+        CONFIGS / "feedback.yaml"
+    ),
+    reasons: Annotated[Path, typer.Option("--reasons", help="The reasons that coders can give.")] = (
+        CONFIGS / "reasons.yaml"
+    ),
     database_url: DatabaseUrl = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Serve a version: Triton, the standby worker, and the gateway; one line says ready.
 
-    Takes the champion, else the candidate. Example: [bold]chartloop serve --port 8080[/bold], then
+    Takes the champion, else the candidate, and follows promotions and rollbacks without a failed
+    request; a version that is named stays. Example: [bold]chartloop serve --port 8080[/bold], then
     [bold]chartloop suggest FILE[/bold] in another terminal. Ctrl-C ends everything.
     """
+    from feedback.settings import load_feedback, load_reasons
+    from governance.promotion import reconcile
     from governance.versions import resolve_default, resolve_version
+    from ledger.engine import ledger
     from serving.serve import serve as run
     from serving.settings import load_routing, load_serving
 
     settings, routes = load_serving(config), load_routing(routing)
-    resolved = resolve_version(version, data_dir=data_dir) if version else resolve_default(data_dir=data_dir)
+    gathering, known_reasons = load_feedback(feedback), load_reasons(reasons)
+    if version is None:
+        resolved = resolve_default(data_dir=data_dir)
+        with ledger(data_dir, url=database_url) as engine:
+            # The alias may lag behind the ledger, which is right.
+            if reconcile(engine, data_dir=data_dir) is not None:
+                resolved = resolve_version("champion", data_dir=data_dir)
+    else:
+        resolved = resolve_version(version, data_dir=data_dir)
     run(
         resolved.folder,
         version=resolved.version,
         data_dir=data_dir,
         settings=settings,
         routing=routes,
+        feedback=gathering,
+        reasons=known_reasons,
+        follows_champion=version is None,
         port=port,
         backend=backend.value,
         triton_url=triton_url,

@@ -19,23 +19,26 @@ from fastapi import FastAPI
 from rich.console import Console
 from sqlalchemy import Engine
 
-from clinical_coding.bundle import read_bundle, read_labels
 from clinical_coding.data_directory import DataDirectory
 from clinical_coding.suggestions import VersionName
+from feedback.settings import FeedbackSettings, ReasonCodes
+from governance.versions import ResolvedVersion
 from ledger.engine import ledger
 from ledger.principals import LOCAL_KEY_FILE, ensure_local_key
-from serving.backends import Backend, BackendError
-from serving.claims import HOST, choose_ports, claim_data_directory, claim_port
-from serving.fallback.client import FallbackBackend, FallbackSettings
-from serving.gateway.app import Gauges, create_app
+from serving.backends import BackendError
+from serving.claims import HOST, claim_data_directory, claim_port
+from serving.following import Follower, check_reach, describe_version, join_version
+from serving.gateway.active import ActiveVersion
+from serving.gateway.app import create_app
 from serving.gateway.routing import RoutingSettings
+from serving.hosts import EmbeddedTriton, ExternalTriton, Host, LocalHost, OpenVersion, TritonHost
 from serving.logs import configure_logs
 from serving.settings import ServingSettings
+from serving.workers import Workers
 
 __all__ = ["serve"]
 
 _DRAIN_SECONDS: Final = 10
-_LOAD_TIMEOUT_SECONDS: Final = 120.0
 _log = structlog.get_logger(__name__)
 
 
@@ -43,25 +46,17 @@ _log = structlog.get_logger(__name__)
 class _Plan:
     """What was asked for."""
 
-    bundle: Path
-    version: VersionName
+    first: ResolvedVersion
+    follows_champion: bool
     data: DataDirectory
     settings: ServingSettings
     routing: RoutingSettings
+    feedback: FeedbackSettings
+    reasons: ReasonCodes
     backend: Literal["triton", "local"]
     triton_url: str | None
     triton_ports: tuple[int, int]
     """Of gRPC and of Triton's own metrics."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Backends:
-    """What was started, and how it is described in the ready line."""
-
-    primary: Backend
-    fallback: FallbackBackend | None
-    gauges: Gauges
-    description: str
 
 
 def serve(
@@ -71,6 +66,9 @@ def serve(
     data_dir: Path,
     settings: ServingSettings,
     routing: RoutingSettings,
+    feedback: FeedbackSettings,
+    reasons: ReasonCodes,
+    follows_champion: bool = False,
     port: int = 8080,
     backend: Literal["triton", "local"] = "triton",
     triton_url: str | None = None,
@@ -78,9 +76,10 @@ def serve(
     triton_metrics_port: int = 8002,
     database_url: str | None = None,
 ) -> None:
-    """Serve one version on loopback until SIGTERM or SIGINT; return when everything has ended.
+    """Serve a version on loopback until SIGTERM or SIGINT; return when everything has ended.
 
-    Prints one line on standard output, ``ready: URL (…)``, once a suggestion would be answered.
+    Prints one line on standard output, ``ready: URL (…)``, once a suggestion would be answered, and
+    ``serving: version 2, champion (bundle …)`` each time another one has taken its place.
     At first start ``<data_dir>/keys/local.key`` gets the key of a coder named ``local``.
 
     Args:
@@ -89,6 +88,10 @@ def serve(
         data_dir: Database, keys, logs and model repository live here; one server at a time.
         settings: Gateway, fallback and Triton.
         routing: Thresholds of the route.
+        feedback: How feedback is gathered.
+        reasons: The reasons that coders can give.
+        follows_champion: Serve whoever becomes champion, hot. On another's Triton it takes the version's
+            place once it answers there, under its number; whoever runs that Triton loads and drops versions.
         port: Of the gateway; 0 takes a free one.
         backend: ``triton``, or ``local`` for the worker process alone.
         triton_url: ``host:port`` of a Triton that somebody else runs; none is started then. The channel
@@ -103,9 +106,19 @@ def serve(
             start; the message says where to look.
     """
     data = DataDirectory.locate(data_dir)
-    _check_reach(bundle, settings=settings)
-    ports = (triton_grpc_port, triton_metrics_port)
-    plan = _Plan(bundle, version, data, settings, routing, backend, triton_url, ports)
+    check_reach(bundle, settings=settings)
+    plan = _Plan(
+        ResolvedVersion(version, bundle),
+        follows_champion,
+        data,
+        settings,
+        routing,
+        feedback,
+        reasons,
+        backend,
+        triton_url,
+        (triton_grpc_port, triton_metrics_port),
+    )
     with claim_data_directory(data), claim_port(port) as listener:
         configure_logs()
         with ledger(data.root, url=database_url) as engine:
@@ -118,20 +131,6 @@ def serve(
                     f"see the logs below {data.root}" if triton_url is None else f"check the Triton at {triton_url}"
                 )
                 raise ValueError(f"version cannot be served: {error}; {remedy}") from None
-
-
-def _check_reach(bundle: Path, *, settings: ServingSettings) -> None:
-    """Refuse a version that would leave the end of an accepted note unread."""
-    windowing = read_bundle(bundle)[0].windowing
-    # A token is at least one character, and two tokens of each window are the encoder's own.
-    reach = windowing.max_windows * (windowing.max_window_tokens - 2)
-    accepted = settings.gateway.max_note_characters
-    if reach < accepted:
-        raise ValueError(
-            f"windowing.max_windows {windowing.max_windows} of the version is sure to read {reach:,} characters, and "
-            f"gateway.max_note_characters accepts {accepted:,}; lower gateway.max_note_characters to at most {reach}, "
-            "or train with a larger windowing.max_windows"
-        )
 
 
 async def _run(plan: _Plan, *, listener: socket.socket, engine: Engine) -> None:
@@ -149,91 +148,33 @@ async def _run(plan: _Plan, *, listener: socket.socket, engine: Engine) -> None:
         asyncio.get_running_loop().add_signal_handler(number, end)
     try:
         async with AsyncExitStack() as stack:
+            host = _host(plan)
+            stack.push_async_callback(host.stop)
             with Console(stderr=True).status("Starting the model…"):
-                backends = await _start_backends(plan, stack)
-            await _answer(plan, backends, listener=listener, engine=engine)
+                opened = await host.open(plan.first)
+            await _answer(plan, opened, host=host, listener=listener, engine=engine)
     except asyncio.CancelledError:
         if not ending.is_set():
             raise
 
 
-async def _start_backends(plan: _Plan, stack: AsyncExitStack) -> _Backends:
-    if plan.backend == "local":
-        settings = plan.settings.fallback.model_copy(update={"mode": "warm"})
-        worker = await _start_worker(plan, stack, settings=settings)
-        await worker.wait_until_warm(timeout_seconds=_LOAD_TIMEOUT_SECONDS)
-        return _Backends(worker, None, _worker_gauges(worker), "local worker")
-    fallback = None
-    if plan.settings.fallback.mode != "off":
-        # Begins to load; Triton loads at the same time.
-        fallback = await _start_worker(plan, stack, settings=plan.settings.fallback)
-    primary, gauges, where = await _start_triton(plan, stack)
-    if fallback is not None and plan.settings.fallback.mode == "warm":
-        await fallback.wait_until_warm(timeout_seconds=_LOAD_TIMEOUT_SECONDS)
-    gauges = {**gauges, **(_worker_gauges(fallback) if fallback else {})}
-    state = fallback.state if fallback else "off"
-    return _Backends(primary, fallback, gauges, f"triton {where}; fallback {state}")
-
-
-async def _start_worker(plan: _Plan, stack: AsyncExitStack, *, settings: FallbackSettings) -> FallbackBackend:
+def _host(plan: _Plan) -> Host:
+    chosen = plan.settings.fallback
     log_path = plan.data.root / "logs" / "fallback.log"
-    worker = FallbackBackend(
-        plan.bundle, bundle_sha256=plan.version.bundle_sha256, settings=settings, log_path=log_path
-    )
-    stack.push_async_callback(worker.stop)
-    await worker.start()
-    return worker
-
-
-def _worker_gauges(worker: FallbackBackend) -> Gauges:
-    return {
-        "worker_restarts": ("Times the worker process was started again.", lambda: worker.num_restarts),
-        "worker_waiting": ("Requests that wait for the worker process.", lambda: worker.num_waiting),
-    }
-
-
-async def _start_triton(plan: _Plan, stack: AsyncExitStack) -> tuple[Backend, Gauges, str]:
-    # Late: these need the extra chartloop[triton], which a local worker does without.
-    from serving.triton.client import TritonBackend
-    from serving.triton.config import clinical_coder_config
-    from serving.triton.repository import render_repository
-    from serving.triton.server import TritonServer
-
-    # A bundle that is served from its path has no number; any will do.
-    number = plan.version.number or 1
+    if plan.backend == "local":
+        return LocalHost(Workers(chosen.model_copy(update={"mode": "warm"}), log_path=log_path))
+    triton: EmbeddedTriton | ExternalTriton
     if plan.triton_url is not None:
-        labels = read_labels(plan.bundle)
-        external = TritonBackend(
-            plan.triton_url, version=number, labels=labels, bundle_sha256=plan.version.bundle_sha256
+        triton = ExternalTriton(plan.triton_url, timeout_seconds=plan.settings.gateway.deadline_seconds)
+    else:
+        triton = EmbeddedTriton(
+            plan.settings.triton,
+            repository=plan.data.model_repository,
+            data_dir=plan.data.root,
+            ports=plan.triton_ports,
         )
-        stack.push_async_callback(external.close)
-        await external.check(timeout_seconds=plan.settings.gateway.deadline_seconds)
-        return external, {}, plan.triton_url
-    chosen = plan.settings.triton
-    config = clinical_coder_config(
-        versions=(number,),
-        device=chosen.device,
-        gpus=chosen.gpus,
-        max_batch_size=chosen.max_batch_size,
-        max_num_threads=chosen.max_num_threads,
-        dynamic_batching=chosen.dynamic_batching,
-    )
-    render_repository(plan.data.model_repository, bundle=plan.bundle, number=number, config=config)
-    grpc_port, metrics_port = choose_ports(plan.triton_ports)
-    server = TritonServer(
-        plan.data.model_repository,
-        number=number,
-        data_dir=plan.data.root,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        start_timeout_seconds=chosen.start_timeout_seconds,
-    )
-    stack.push_async_callback(server.stop)
-    await server.start()
-    supervision = asyncio.create_task(server.supervise(), name="triton-supervision")
-    stack.callback(supervision.cancel)
-    gauges: Gauges = {"triton_restarts": ("Times Triton was started again.", lambda: server.num_restarts)}
-    return server.backend, gauges, f"{HOST}:{grpc_port}"
+    workers = None if chosen.mode == "off" else Workers(chosen, log_path=log_path)
+    return TritonHost(triton, workers=workers, waits_for_worker=chosen.mode == "warm")
 
 
 class _Server(uvicorn.Server):
@@ -244,32 +185,43 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _answer(plan: _Plan, backends: _Backends, *, listener: socket.socket, engine: Engine) -> None:
+async def _answer(plan: _Plan, opened: OpenVersion, *, host: Host, listener: socket.socket, engine: Engine) -> None:
     """Run the gateway until cancelled, then let requests in flight finish."""
-    server = _Server(_configure(_gateway(plan, backends, engine=engine)))
+    active = ActiveVersion(join_version(opened, settings=plan.settings, routing=plan.routing))
+    app = create_app(
+        plan.settings.gateway,
+        active=active,
+        engine=engine,
+        feedback=plan.feedback,
+        reasons=plan.reasons,
+        gauges=host.gauges(),
+    )
+    server = _Server(_configure(app))
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
+    following: asyncio.Task[None] | None = None
     try:
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if not serving.done():
-            _say_ready(plan.version, port=listener.getsockname()[1], description=backends.description)
+            _say_ready(plan.first.version, port=listener.getsockname()[1], description=host.describe(opened))
+        if plan.follows_champion:
+            follower = Follower(
+                active,
+                opened=opened,
+                host=host,
+                engine=engine,
+                data_dir=plan.data.root,
+                settings=plan.settings,
+                routing=plan.routing,
+            )
+            following = asyncio.create_task(follower.run(), name="following")
         await asyncio.wait({serving})
     finally:
+        if following is not None:
+            following.cancel()
+            await asyncio.wait({following})
         server.should_exit = True
         await serving
-
-
-def _gateway(plan: _Plan, backends: _Backends, *, engine: Engine) -> FastAPI:
-    return create_app(
-        plan.settings.gateway,
-        primary=backends.primary,
-        fallback=backends.fallback,
-        labels=read_labels(plan.bundle),
-        version=plan.version,
-        engine=engine,
-        routing=plan.routing,
-        gauges=backends.gauges,
-    )
 
 
 def _configure(app: FastAPI) -> uvicorn.Config:
@@ -284,7 +236,5 @@ def _configure(app: FastAPI) -> uvicorn.Config:
 
 
 def _say_ready(version: VersionName, *, port: int, description: str) -> None:
-    known = f"version {version.number}" if version.number else f"bundle {version.bundle_sha256[:12]}"
-    name = f"{known}, {version.alias}" if version.alias else known
-    line = f"ready: http://{HOST}:{port} ({name}; {description})"
+    line = f"ready: http://{HOST}:{port} ({describe_version(version)}; {description})"
     Console().print(line, soft_wrap=True, markup=False, highlight=False)

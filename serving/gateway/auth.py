@@ -17,7 +17,7 @@ from ledger.principals import Principal, Role, authenticate
 from serving.gateway.exchange import API_PREFIX, exchange_of
 from serving.gateway.problems import ProblemError, problem_response, retry_after
 
-__all__ = ["AuthenticationMiddleware", "KeyRing", "require"]
+__all__ = ["AuthenticationMiddleware", "KeyRing", "acting", "require"]
 
 
 class KeyRing:
@@ -82,12 +82,18 @@ class AuthenticationMiddleware:
         return principal
 
 
+def acting(request: Request) -> Principal:
+    """Give the principal, whichever the role: a dependency for endpoints that judge roles themselves."""
+    principal = exchange_of(request.scope).principal
+    assert principal is not None, "only paths under /v1/ have a principal"
+    return principal
+
+
 def require(*roles: Role) -> Callable[[Request], Principal]:
     """Make a dependency that gives the principal, and refuses roles other than these."""
 
     def principal_of(request: Request) -> Principal:
-        principal = exchange_of(request.scope).principal
-        assert principal is not None, "require() serves only paths under /v1/"
+        principal = acting(request)
         if principal.role not in roles:
             detail = f"role {principal.role} may not do this; it takes {', '.join(roles)}"
             raise ProblemError("wrong-role", detail)

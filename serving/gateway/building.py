@@ -20,7 +20,7 @@ from clinical_coding.suggestions import (
 from serving.gateway.dispatch import Scored
 from serving.gateway.routing import RoutingSettings, decide_route
 
-__all__ = ["SuggestionBuilder"]
+__all__ = ["SuggestionBuilder", "as_answered"]
 
 MAX_ALTERNATIVES: Final = 3
 CATEGORY_CHARACTERS: Final = 3
@@ -44,12 +44,10 @@ class SuggestionBuilder:
             trace_id: Names the request in the log.
 
         Returns:
-            The suggestion; on the manual route without its codes, for people code without them there.
+            The whole suggestion, codes included on every route; ``as_answered`` is what a client gets.
         """
         route = decide_route(request.encounter, codes=scored.codes, settings=self._routing)
         suggested = [code for code in scored.codes if code.suggested]
-        if route.decision is RouteDecision.MANUAL:
-            suggested = []
         others = [code for code in scored.codes if not code.suggested]
         texts = {note.note_id: note.text for note in request.notes}
         return Suggestion(
@@ -92,6 +90,14 @@ class SuggestionBuilder:
                 for other in _alternatives(code, others=others)
             ),
         )
+
+
+def as_answered(suggestion: Suggestion) -> Suggestion:
+    """What is told of a suggestion: on the manual route no code, for people code without them there."""
+    if suggestion.route.decision is not RouteDecision.MANUAL:
+        return suggestion
+    # Findings and queries name codes, too.
+    return suggestion.model_copy(update={"codes": (), "findings": (), "queries": ()})
 
 
 def _alternatives(code: PredictedCode, *, others: Sequence[PredictedCode]) -> list[PredictedCode]:

@@ -1,11 +1,15 @@
 """What the gateway counts, for Prometheus. Labels are routes, statuses and choices; never ids or text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 from starlette.responses import Response
+
+from clinical_coding.suggestions import VersionName
 
 __all__ = ["Metrics"]
 
@@ -32,6 +36,21 @@ class Metrics:
         """Add a gauge that is read when Prometheus asks."""
         Gauge(f"chartloop_{name}", description, registry=self.registry).set_function(value)
 
+    def watch_version(self, name: Callable[[], VersionName]) -> None:
+        """Tell which version answers, as labels of a gauge that is always 1."""
+        self.registry.register(_VersionInfo(name))
+
     def response(self) -> Response:
         """Write all instruments in the text format."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _VersionInfo(Collector):
+    def __init__(self, name: Callable[[], VersionName]) -> None:
+        self._name = name
+
+    def collect(self) -> Iterable[Metric]:
+        name = self._name()
+        info = GaugeMetricFamily("chartloop_version_info", "The version that answers.", labels=["number", "bundle"])
+        info.add_metric([str(name.number or ""), name.bundle_sha256[:12]], 1)
+        return [info]

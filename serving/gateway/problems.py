@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from feedback.errors import FeedbackError
 from serving.backends import (
     BackendError,
     BackendUnavailableError,
@@ -74,12 +75,18 @@ KINDS: Final[Mapping[str, _Kind]] = {
     "no-key": _kind(401, "No key was given", "Send the header Authorization: Bearer KEY."),
     "wrong-key": _kind(401, "The key is unknown or revoked", "Ask an administrator for a new key."),
     "wrong-role": _kind(403, "The key's role may not do this", "Use a key of one of the roles named."),
+    "forbidden": _kind(403, "This principal may not do this", "Use a key of a role that may."),
+    "unknown-id": _kind(404, "Nothing is stored under this id", "Send an id that an answer told."),
     "not-found": _kind(404, "There is nothing at this path", "See /docs for the paths."),
     "wrong-method": _kind(405, "The path does not take this method", "See /docs for the methods."),
     "slow-body": _kind(408, "The body did not arrive in time", "Send it again, over a better connection."),
+    "conflict": _kind(409, "It was said before, and differently", "Read back what is stored, and decide anew."),
+    "claim-lost": _kind(409, "The case is not claimed by this principal", "Claim the case again, then judge it."),
+    "purged": _kind(410, "The content was purged", "Ask for a new suggestion."),
     "too-large": _kind(413, "The request is too large", "Send only the notes of this encounter, or fewer at a time."),
     "wrong-media-type": _kind(415, "The body is not declared as JSON", "Send Content-Type: application/json."),
     "invalid-request": _kind(422, "The request does not have the expected fields", "Correct the fields named."),
+    "invalid-feedback": _kind(422, "The feedback contradicts what is stored", "Correct the field named."),
     "invalid-notes": _kind(422, "The notes cannot be scored", "Check that each note is plain text."),
     "queue-full": _kind(429, "Too many requests are waiting", "Wait as Retry-After says, then send it again."),
     "client-left": _kind(499, "The client left before the answer", "Wait for the answer, or send it again."),
@@ -88,7 +95,7 @@ KINDS: Final[Mapping[str, _Kind]] = {
         500, "Scoring these notes failed", "Code this record by hand, and report the trace_id to the people who run it."
     ),
     "unavailable": _kind(503, "No model can answer now", "Wait as Retry-After says, then send it again."),
-    "no-database": _kind(503, "Keys cannot be checked now", "Wait as Retry-After says, then send it again."),
+    "no-database": _kind(503, "The database does not answer", "Wait as Retry-After says, then send it again."),
     "deadline": _kind(504, "The model did not answer in time", "Send fewer characters, or send it again later."),
 }
 _BY_STATUS: Final = {400: "malformed-body", 404: "not-found", 405: "wrong-method", 415: "wrong-media-type"}
@@ -148,7 +155,7 @@ def add_problem_handlers(app: FastAPI, *, retry_after_seconds: float) -> None:
         problem = _as_problem(error, retry_after_seconds=retry_after_seconds)
         return problem_response(problem, trace_id=exchange_of(request.scope).trace_id)
 
-    for kind in (ProblemError, BackendError, RequestValidationError, HTTPException, SQLAlchemyError):
+    for kind in (ProblemError, BackendError, FeedbackError, RequestValidationError, HTTPException, SQLAlchemyError):
         app.add_exception_handler(kind, answer)
 
 
@@ -158,6 +165,8 @@ def _as_problem(error: Exception, *, retry_after_seconds: float) -> ProblemError
             return error
         case RequestValidationError():
             return _describe_validation(error.errors())
+        case FeedbackError():
+            return ProblemError(error.kind, str(error))
         case HTTPException():
             return _describe_http(error)
         case QueueFullError():

@@ -32,3 +32,5 @@ class GatewaySettings(BaseModel):
     """How long a canary's result, or a real answer, stands for readiness."""
     key_cache_seconds: Annotated[float, Field(ge=0)] = 2.0
     """How long a key that was right is believed without asking the database; bounds a revocation's delay."""
+    follow_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """Pause between looks at who the champion is, where the champion is followed."""

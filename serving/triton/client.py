@@ -133,7 +133,7 @@ class TritonBackend:
         return str(metadata.name)
 
     async def num_answers(self, *, timeout_seconds: float) -> int:
-        """How many requests the version has answered since it was loaded: a busy server's sign of life.
+        """How many requests all loaded versions have answered: a busy server's sign of life.
 
         Args:
             timeout_seconds: How long to wait.
@@ -143,7 +143,7 @@ class TritonBackend:
         """
         try:
             statistics = await self._connected().get_inference_statistics(
-                self.model_name, str(self.version), client_timeout=timeout_seconds
+                self.model_name, client_timeout=timeout_seconds
             )
         except InferenceServerException as error:
             raise self._describe(error.status(), error.message()) from None

@@ -10,7 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -58,24 +58,33 @@ class TritonProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._watched: frozenset[int] | None = None
 
     @property
     def pid(self) -> int:
         """The server's process id."""
         return self._popen.pid
 
+    def watch(self, stubs: Collection[int]) -> None:
+        """From now on, call only the death of these stubs a fault: Triton itself ends those of versions it drops."""
+        self._watched = frozenset(stubs)
+
     def fault(self) -> str | None:
         """What is dead, if anything: the server, or a stub, which Triton itself does not notice."""
         code = self._popen.poll()
         if code is not None:
             return f"tritonserver ended with code {code}"
-        if any(state == "Z" for _, name, state in _children(self.pid) if name == _STUB_NAME):
-            return "the Python stub died"
-        return None
+        if self._watched is None:
+            is_dead = any(state == "Z" for _, name, state in _children(self.pid) if name == _STUB_NAME)
+        else:
+            # Asked one by one: the list of children may pass one over while another ends.
+            is_dead = any(_state(pid, name=_STUB_NAME) in (None, "Z") for pid in self._watched)
+        return "the Python stub died" if is_dead else None
 
-    def stub_pids(self) -> tuple[int, ...]:
-        """The process ids of the living stubs."""
-        return tuple(pid for pid, name, state in _children(self.pid) if name == _STUB_NAME and state != "Z")
+    def stub_pids(self, folder: str = "") -> tuple[int, ...]:
+        """The process ids of the living stubs, or of those whose command line names a folder."""
+        alive = [pid for pid, name, state in _children(self.pid) if name == _STUB_NAME and state != "Z"]
+        return tuple(pid for pid in alive if folder in _command_line(pid))
 
     async def end(self, *, grace_seconds: float) -> None:
         """Ask the server to finish what is in flight, then kill what is left and free its shared memory.
@@ -110,10 +119,30 @@ def _children(pid: int) -> Iterator[tuple[int, str, str]]:
     """The children of a process: id, name, state letter."""
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            for child in listing.read_text().split():
-                stat = Path(f"/proc/{child}/stat").read_text()
-                name, _, rest = stat.partition("(")[2].rpartition(")")
-                yield int(child), name, rest.split()[0]
+            for child in map(int, listing.read_text().split()):
+                if (found := _name_and_state(child)) is not None:
+                    yield child, *found
+
+
+def _state(pid: int, *, name: str) -> str | None:
+    """The state letter of a process of this name; None when there is none."""
+    found = _name_and_state(pid)
+    return found[1] if found is not None and found[0] == name else None
+
+
+def _name_and_state(pid: int) -> tuple[str, str] | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return name, rest.split()[0]
+
+
+def _command_line(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    return ""
 
 
 @contextlib.contextmanager

@@ -23,9 +23,9 @@ from typing import Final
 
 from clinical_coding.artefact import publish
 from clinical_coding.bundle import read_bundle
-from serving.triton.config import BUNDLE_FOLDER, ModelConfig
+from serving.triton.config import BUNDLE_FOLDER, MODEL_NAME, ModelConfig
 
-__all__ = ["render_repository"]
+__all__ = ["render_repository", "render_version", "write_config"]
 
 _MODEL_FILE: Final = "model.py"
 _MODEL_SOURCE: Final = '''"""The entry that Triton's Python backend reads; the model itself is in the package."""
@@ -37,11 +37,7 @@ __all__ = ["TritonPythonModel"]
 
 
 def render_repository(repository: Path, *, bundle: Path, number: int, config: ModelConfig) -> Path:
-    """Publish a bundle as version ``number``; what is there already and equal is left untouched.
-
-    A running Triton reloads every version when a file changes, so nothing is rewritten in place:
-    a version appears whole by one rename, the configuration by another. A version folder that
-    holds another bundle, or is damaged, is replaced; other versions stay.
+    """Publish a bundle as version ``number``, and the configuration that serves it.
 
     Args:
         repository: The model repository's folder, made when absent.
@@ -57,18 +53,44 @@ def render_repository(repository: Path, *, bundle: Path, number: int, config: Mo
     """
     if number not in config.versions:
         raise ValueError(f"number {number} must be one of the served versions {config.versions}; add it to them")
+    version_folder = render_version(repository, bundle=bundle, number=number)
+    write_config(repository, config)
+    return version_folder
+
+
+def render_version(repository: Path, *, bundle: Path, number: int) -> Path:
+    """Publish a bundle as version ``number``; what is there already and equal is left untouched.
+
+    A running Triton reloads a version when a file of it changes, so nothing is rewritten in place:
+    a version appears whole by one rename. A version folder that holds another bundle, or is
+    damaged, is replaced; other versions stay.
+
+    Args:
+        repository: The model repository's folder, made when absent.
+        bundle: The bundle's folder.
+        number: The version's number.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        ValueError: The bundle is missing or changed.
+    """
     _, bundle_sha256 = read_bundle(bundle)
-    model_folder = repository / config.name
-    version_folder = model_folder / str(number)
+    version_folder = repository / MODEL_NAME / str(number)
     if not _holds(version_folder, bundle_sha256=bundle_sha256):
         with _replacing(version_folder) as staging:
             _fill(staging, bundle=bundle)
-    config_path = model_folder / "config.pbtxt"
+    return version_folder
+
+
+def write_config(repository: Path, config: ModelConfig) -> None:
+    """Let the configuration appear by one rename; an equal one is left untouched."""
+    config_path = repository / config.name / "config.pbtxt"
     text = config.render()
     if not config_path.is_file() or config_path.read_text() != text:
         with publish(config_path) as stream:
             stream.write(text)
-    return version_folder
 
 
 def _holds(version_folder: Path, *, bundle_sha256: str) -> bool:

@@ -9,30 +9,23 @@ nothing of the gateway; a server that somebody else runs needs only a ``TritonBa
 
 import asyncio
 import contextlib
-import hashlib
 import secrets
-import socket
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from clinical_coding.artefact import sha256_of_file
-from clinical_coding.bundle import BUNDLE_FILE, read_labels
 from serving.backends import BackendError, BackendUnavailableError
 from serving.triton.client import TritonBackend
-from serving.triton.config import BUNDLE_FOLDER, MODEL_NAME
-from serving.triton.installation import TritonInstallation, find_triton
+from serving.triton.command import HOST, TritonCommand
+from serving.triton.config import ModelConfig
+from serving.triton.installation import find_triton
 from serving.triton.process import TritonProcess
+from serving.triton.versions import TritonVersions
 
 __all__ = ["ServerState", "TritonServer", "TritonStartError"]
 
-_HOST: Final = "127.0.0.1"
-# Relative to the working directory: Triton pastes these paths into a shell command without quotes, and hangs
-# where a real path holds a space.
-_REPOSITORY: Final = "repository"
-_BACKENDS: Final = "backends"
 _POLL_SECONDS: Final = 0.1
 _PROCESS_CHECK_SECONDS: Final = 0.25
 _CANARY_INTERVAL_SECONDS: Final = 2.0
@@ -43,9 +36,6 @@ _FIRST_RESTART_DELAY_SECONDS: Final = 0.25
 _MAX_RESTART_DELAY_SECONDS: Final = 60.0
 _STABLE_AFTER_SECONDS: Final = 60.0  # Not in a crash loop: the next restart waits little again.
 _STOP_GRACE_SECONDS: Final = 15.0
-# With these a caller maps shared memory, unloads the model or writes files. Their key is new at each start and
-# kept nowhere, but users of this machine may read it off the server's command line.
-_CLOSED_PROTOCOLS: Final = "shared-memory,model-repository,trace,logging"
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +53,7 @@ class TritonStartError(BackendUnavailableError):
 
 
 class TritonServer:
-    """One supervised tritonserver that serves one version from a model repository.
+    """One supervised tritonserver that serves a version from a model repository, and for a while two.
 
     Call ``start`` in the event loop's thread, then run ``supervise`` as a task, and ``stop`` at the
     end. The server receives SIGTERM from the kernel when this process dies without stopping it.
@@ -74,6 +64,7 @@ class TritonServer:
         repository: Path,
         *,
         number: int,
+        config: ModelConfig,
         data_dir: Path,
         grpc_port: int = 8001,
         metrics_port: int = 8002,
@@ -84,6 +75,7 @@ class TritonServer:
         Args:
             repository: The model repository that ``render_repository`` wrote.
             number: The version to serve.
+            config: The model's configuration; which versions are served is written into it here.
             data_dir: Of one server at a time: its log and private backend directory go under ``triton/``.
             grpc_port: Port of the inference endpoint, on loopback.
             metrics_port: Port of Triton's Prometheus metrics, on loopback.
@@ -92,24 +84,32 @@ class TritonServer:
         Raises:
             ValueError: The version is not in the repository.
         """
-        bundle = repository / MODEL_NAME / str(number) / BUNDLE_FOLDER
-        if not (bundle / BUNDLE_FILE).is_file():
-            raise ValueError(f"version {number} is not in the model repository {repository}; publish it there first")
         self.log_path = data_dir.absolute() / "triton" / "server.log"
-        self.backend = TritonBackend(
-            f"{_HOST}:{grpc_port}",
-            version=number,
-            labels=read_labels(bundle),
-            bundle_sha256=sha256_of_file(bundle / BUNDLE_FILE),
+        self._versions = TritonVersions(repository, number=number, config=config, address=f"{HOST}:{grpc_port}")
+        self._grpc_port = grpc_port
+        self._command = TritonCommand(
+            repository,
+            folder=self.log_path.parent / "run",
+            log=self.log_path,
+            grpc_port=grpc_port,
+            metrics_port=metrics_port,
+            control=self._versions.control,
         )
-        self._repository = repository.absolute()
-        self._run_folder = self.log_path.parent / "run"
-        self._ports = {"gRPC": grpc_port, "metrics": metrics_port}
         self._start_timeout_seconds = start_timeout_seconds
         self._state = ServerState.DOWN
         self.num_restarts = 0
         self._process: TritonProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def backend(self) -> TritonBackend:
+        """The version that was loaded last."""
+        return self._versions.newest
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The versions that are served, in the order of loading."""
+        return self._versions.config.versions
 
     @property
     def state(self) -> ServerState:
@@ -158,24 +158,44 @@ class TritonServer:
             await asyncio.wait([supervisor])
         self._state = ServerState.DOWN
         await self._end(grace_seconds=_STOP_GRACE_SECONDS)
-        await self.backend.close()
+        await self._versions.close()
+
+    async def load(self, number: int) -> TritonBackend:
+        """Load another version from the repository beside those that answer, and ask it for a canary.
+
+        Returns:
+            The version, which answers. The others go on as before.
+
+        Raises:
+            ValueError: The version is not in the repository, or is served already.
+            BackendUnavailableError: It does not load or does not answer; it is not kept then.
+        """
+        try:
+            backend = await self._versions.add(number, timeout_seconds=self._start_timeout_seconds)
+        except BackendError as error:
+            raise BackendUnavailableError(f"{error}; see {self.log_path}") from None
+        self._watch_stubs()
+        return backend
+
+    async def drop(self, backend: TritonBackend) -> None:
+        """Let go of a version; the requests that it has are finished."""
+        self._versions.forget(backend)
+        # Before Triton ends its stub, which is no death.
+        self._watch_stubs()
+        await self._versions.tell()
+        await backend.close()
+
+    def _watch_stubs(self) -> None:
+        process = self._process
+        if process is not None:
+            process.watch([pid for folder in self._versions.folders() for pid in process.stub_pids(folder)])
 
     async def _start(self) -> None:
-        self._check_ports()
+        self._command.check_ports()
         installation = find_triton()
         await asyncio.to_thread(installation.check_stub)
-        installation.link_backend(self._run_folder / _BACKENDS)
-        repository = self._run_folder / _REPOSITORY
-        repository.unlink(missing_ok=True)
-        repository.symlink_to(self._repository)
         server_id = secrets.token_hex(8)
-        self._process = TritonProcess(
-            self._command(installation, server_id=server_id),
-            environment=installation.environment(),
-            folder=self._run_folder,
-            log=self.log_path,
-            owner=hashlib.sha256(str(self._run_folder).encode()).hexdigest()[:8],
-        )
+        self._process = self._command.run(installation, config=self._versions.config, server_id=server_id)
         try:
             async with asyncio.timeout(self._start_timeout_seconds):
                 await self._until_it_answers(self._process, server_id=server_id)
@@ -184,47 +204,18 @@ class TritonServer:
                 f"Triton did not answer within {self._start_timeout_seconds:g} s of its start; see {self.log_path}"
             ) from None
 
-    def _command(self, installation: TritonInstallation, *, server_id: str) -> list[str]:
-        return [
-            str(installation.server),
-            f"--id={server_id}",
-            f"--model-repository={_REPOSITORY}",
-            f"--backend-directory={_BACKENDS}",
-            "--disable-auto-complete-config",
-            "--model-control-mode=explicit",
-            f"--load-model={MODEL_NAME}",
-            "--allow-http=false",
-            f"--grpc-address={_HOST}",
-            f"--grpc-port={self._ports['gRPC']}",
-            f"--grpc-restricted-protocol={_CLOSED_PROTOCOLS}:key={secrets.token_hex(16)}",
-            f"--metrics-address={_HOST}",
-            f"--metrics-port={self._ports['metrics']}",
-            "--exit-timeout-secs=10",
-        ]
-
-    def _check_ports(self) -> None:
-        for name, port in self._ports.items():
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((_HOST, port))
-                except OSError as error:
-                    raise ValueError(
-                        f"port {port}, for Triton's {name}, cannot be opened on {_HOST} ({error.strerror}); "
-                        "stop what holds it, or choose another port"
-                    ) from None
-
     async def _until_it_answers(self, process: TritonProcess, *, server_id: str) -> None:
         while (found := await self._found_id()) is None:
             if (fault := process.fault()) is not None:
                 raise TritonStartError(f"{fault} before it could answer; see {self.log_path}")
             await asyncio.sleep(_POLL_SECONDS)
         if found != server_id:
-            raise ValueError(f"another server answers on port {self._ports['gRPC']}; stop it, or choose another port")
+            raise ValueError(f"another server answers on port {self._grpc_port}; stop it, or choose another port")
         try:
             await self.backend.check(timeout_seconds=self._start_timeout_seconds)
         except BackendError as error:
             raise TritonStartError(f"Triton started, but {error}; see {self.log_path}") from None
+        self._watch_stubs()
 
     async def _found_id(self) -> str | None:
         with contextlib.suppress(BackendError):

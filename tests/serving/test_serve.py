@@ -22,23 +22,32 @@ import pytest
 
 from clinical_coding.bundle import read_bundle
 from clinical_coding.suggestions import SuggestionRequest, VersionName
+from feedback.settings import load_feedback, load_reasons
 from ledger.principals import LOCAL_KEY_FILE
 from serving.client import Client, GatewayUnreachableError, RequestRefusedError
 from serving.gateway.routing import RoutingSettings
 from serving.serve import serve
 from serving.settings import ServingSettings
 
+CONFIGS = Path(__file__).parents[2] / "configs"
+FEEDBACK: Any = {
+    "feedback": load_feedback(CONFIGS / "feedback.yaml"),
+    "reasons": load_reasons(CONFIGS / "reasons.yaml"),
+}
 CANARY = "Zebedee-Quartermain-19310412"
 PROGRAM = """
 import json, sys
 from pathlib import Path
 from clinical_coding.suggestions import VersionName
+from feedback.settings import load_feedback, load_reasons
 from serving.gateway.routing import RoutingSettings
 from serving.serve import serve
 from serving.settings import ServingSettings
 given = json.loads(sys.argv[1])
 serve(Path(given.pop("bundle")), version=VersionName(**given.pop("version")), data_dir=Path(given.pop("data_dir")),
-      settings=ServingSettings.model_validate(given.pop("settings")), routing=RoutingSettings(), **given)
+      settings=ServingSettings.model_validate(given.pop("settings")), routing=RoutingSettings(),
+      feedback=load_feedback(Path(given["configs"]) / "feedback.yaml"),
+      reasons=load_reasons(Path(given.pop("configs")) / "reasons.yaml"), **given)
 """
 REQUEST = SuggestionRequest.model_validate(
     {
@@ -93,6 +102,7 @@ def descendants(pid: int) -> set[int]:
 def launch(bundle: Path, data_dir: Path, log_path: Path, **given: Any) -> subprocess.Popen[str]:
     given = {"port": 0, "backend": "local", "settings": {"fallback": {"num_threads": 1}}} | given
     given |= {"bundle": str(bundle), "data_dir": str(data_dir), "version": version_of(bundle).model_dump()}
+    given["configs"] = str(CONFIGS)
     with log_path.open("w") as log:
         command = [sys.executable, "-c", PROGRAM, json.dumps(given)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=log_path.parent)
@@ -126,9 +136,8 @@ def start(tiny_bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Serving]]
 def serve_here(tiny_bundle: Path, tmp_path: Path) -> Callable[..., None]:
     def serve_here_(**given: Any) -> None:
         given = {"data_dir": tmp_path / "data", "backend": "local"} | given
-        serve(
-            tiny_bundle, version=version_of(tiny_bundle), settings=ServingSettings(), routing=RoutingSettings(), **given
-        )
+        given |= {"settings": ServingSettings(), "routing": RoutingSettings()} | FEEDBACK
+        serve(tiny_bundle, version=version_of(tiny_bundle), **given)
 
     return serve_here_
 
@@ -224,6 +233,7 @@ def test_a_version_that_reads_less_than_the_gateway_accepts_is_refused(
             data_dir=tmp_path / "data",
             settings=ServingSettings(),
             routing=RoutingSettings(),
+            **FEEDBACK,
         )
     assert not (tmp_path / "data").exists()
 

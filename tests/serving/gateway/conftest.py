@@ -15,8 +15,11 @@ from clinical_coding.codes import CodeSystem, EvidenceSpan
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
 from clinical_coding.suggestions import VersionName
+from feedback.settings import load_feedback, load_reasons
 from ledger.engine import default_url, migrate, open_engine
 from ledger.principals import create_key
+from serving.backends import Backend
+from serving.gateway.active import ActiveVersion, ServedVersion
 from serving.gateway.app import create_app
 from serving.gateway.routing import RoutingSettings
 from serving.gateway.settings import GatewaySettings
@@ -44,6 +47,22 @@ LABELS = (
     Label(system=CodeSystem.CPT, release=None, code="99213", description=None),
 )
 VERSION = VersionName(name="clinical-coder", number=3, alias="candidate", bundle_sha256="a" * 64)
+
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+FEEDBACK = load_feedback(CONFIGS / "feedback.yaml").model_copy(update={"first_year_autonomous_share": 1.0})
+REASONS = load_reasons(CONFIGS / "reasons.yaml")
+
+
+def served(primary: Backend, fallback: Backend | None, **settings: Any) -> ServedVersion:
+    return ServedVersion.join(
+        VERSION,
+        labels=LABELS,
+        primary=primary,
+        fallback=fallback,
+        settings=GatewaySettings(**settings),
+        routing=RoutingSettings(),
+    )
 
 
 class ScriptedBackend:
@@ -113,12 +132,10 @@ def open_gateway(engine: Engine, primary: ScriptedBackend, fallback: ScriptedBac
     def open_(*, with_fallback: bool = True, **settings: Any) -> TestClient:
         app = create_app(
             GatewaySettings(**settings),
-            primary=primary,
-            fallback=fallback if with_fallback else None,
-            labels=LABELS,
-            version=VERSION,
+            active=ActiveVersion(served(primary, fallback if with_fallback else None, **settings)),
             engine=engine,
-            routing=RoutingSettings(),
+            feedback=FEEDBACK,
+            reasons=REASONS,
             gauges={"triton_restarts": ("Restarts of Triton.", lambda: 4)},
         )
         client = TestClient(app)

@@ -8,7 +8,7 @@ from clinical_coding.bundle import Label
 from clinical_coding.codes import CodeSystem, EvidenceSpan
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.suggestions import Suggestion, SuggestionRequest, VersionName
-from serving.gateway.building import SuggestionBuilder
+from serving.gateway.building import SuggestionBuilder, as_answered
 from serving.gateway.dispatch import Scored
 from serving.gateway.routing import RoutingSettings
 
@@ -75,7 +75,14 @@ def test_evidence_is_cut_by_code_points_from_its_own_note() -> None:
 
 def test_the_manual_route_withholds_the_codes() -> None:
     suggestion = build(scored("I10", 0.05, suggested=True))
-    assert (suggestion.route.decision, suggestion.codes) == ("manual", ())
+    assert (suggestion.route.decision, [code.code for code in suggestion.codes]) == ("manual", ["I10"])
+    answered = as_answered(suggestion)
+    assert answered == suggestion.model_copy(update={"codes": ()})
+
+
+def test_other_routes_withhold_nothing() -> None:
+    suggestion = build(scored("I10", 0.9, suggested=True))
+    assert as_answered(suggestion) is suggestion
 
 
 def test_ids_are_uuid7_in_order() -> None:
@@ -92,7 +99,7 @@ def test_ranks_follow_the_backend_and_flags_pass_through(drawn: list[tuple[float
     suggestion = build(*codes, degraded=degraded)
     assert suggestion.degraded is degraded
     assert [code.rank for code in suggestion.codes] == list(range(1, len(suggestion.codes) + 1))
-    expected = [] if suggestion.route.decision == "manual" else [code.code for code in codes if code.suggested]
-    assert [code.code for code in suggestion.codes] == expected
+    assert [code.code for code in suggestion.codes] == [code.code for code in codes if code.suggested]
+    assert as_answered(suggestion).codes == (() if suggestion.route.decision == "manual" else suggestion.codes)
     offered = {other.code for code in suggestion.codes for other in code.alternatives}
     assert offered.isdisjoint({code.code for code in codes if code.suggested})

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from clinical_coding.bundle import read_bundle, read_labels
 from serving.triton.client import TritonBackend
 from serving.triton.config import DynamicBatching, clinical_coder_config
 from serving.triton.repository import render_repository
@@ -105,10 +104,10 @@ def running(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, run: Ru
     (version / "model.py").write_text(FAULTY_MODEL)
     py_compile.compile(str(version / "model.py"), doraise=True)
     grpc_port, metrics_port = free_ports(2)
-    server = TritonServer(repository, number=1, data_dir=folder, grpc_port=grpc_port, metrics_port=metrics_port)
-    faulty = TritonBackend(
-        server.backend.url, version=2, labels=read_labels(tiny_bundle), bundle_sha256=read_bundle(tiny_bundle)[1]
+    server = TritonServer(
+        repository, number=1, config=config, data_dir=folder, grpc_port=grpc_port, metrics_port=metrics_port
     )
+    sound = server.backend
 
     async def start() -> float:
         clock = asyncio.get_running_loop().time
@@ -116,10 +115,7 @@ def running(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, run: Ru
         await server.start()
         return clock() - started
 
-    async def stop() -> None:
-        await faulty.close()
-        await server.stop()
-
     start_seconds = run(start())
-    yield Running(server, repository, start_seconds, server.backend, faulty)
-    run(stop())
+    faulty = run(server.load(2))
+    yield Running(server, repository, start_seconds, sound, faulty)
+    run(server.stop())

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -13,7 +13,10 @@ model_config_pb2: Any = pytest.importorskip("tritonclient.grpc.model_config_pb2"
 
 
 def parse(config: ModelConfig) -> Any:
-    return text_format.Parse(config.render(), model_config_pb2.ModelConfig())
+    parsed = text_format.Parse(config.render(), model_config_pb2.ModelConfig())
+    # A running Triton takes JSON, and reloads every version where it says anything else.
+    assert json_format.Parse(config.to_json(), model_config_pb2.ModelConfig()) == parsed
+    return parsed
 
 
 def test_triton_reads_what_is_rendered() -> None:

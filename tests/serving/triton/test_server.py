@@ -22,10 +22,12 @@ from serving.backends import (
 from serving.triton.client import TritonBackend
 from serving.triton.config import clinical_coder_config
 from serving.triton.process import TritonProcess
+from serving.triton.repository import render_version
 from serving.triton.server import ServerState, TritonServer, TritonStartError
 
 Expected = tuple[tuple[Note, ...], tuple[PredictedCode, ...]]
 
+CONFIG = clinical_coder_config(versions=(1,), device="cpu")
 SECRET = "Wilhelmina Quartermaine"
 DOCUMENTS = [
     (Note(note_id="n1", text=f"{SECRET} seen for chest pain and type 2 diabetes. No fever."),),
@@ -105,6 +107,29 @@ def test_a_full_queue_says_when_to_come_back(running: Any, run: Any) -> None:
     assert len(refused) + len(served) == 60
     # The queue holds 24, of which an abandoned request may take one; a batch of up to 16 more may have left it.
     assert 23 <= len(served) <= 40
+
+
+def test_a_version_that_does_not_load_leaves_the_others_alone(running: Any, run: Any, tiny_bundle: Path) -> None:
+    version = render_version(running.repository, bundle=tiny_bundle, number=3)
+    (version / "bundle" / "labels.json").unlink()
+    (version / "bundle" / "labels.json").write_text("[]")
+
+    async def scenario() -> None:
+        asking = asyncio.ensure_future(running.server.load(3))
+        while not asking.done():
+            await running.sound.check(timeout_seconds=10)
+        with pytest.raises(BackendUnavailableError, match=rf"did not load versions 1, 2, 3.*{running.server.log_path}"):
+            await asking
+        await running.faulty.check(timeout_seconds=10)
+        assert running.server.process.fault() is None
+
+    run(scenario())
+    assert (running.server.state, running.server.backend) == (ServerState.READY, running.faulty)
+
+
+def test_a_number_is_served_once(running: Any, run: Any) -> None:
+    with pytest.raises(ValueError, match="version 2 is served already; stop the server to serve another bundle as 2"):
+        run(running.server.load(2))
 
 
 def test_another_bundle_under_the_same_number_is_noticed(running: Any, run: Any) -> None:
@@ -207,7 +232,14 @@ def test_a_port_in_use_is_named_before_the_start(running: Any, run: Any, tmp_pat
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         taken = holder.getsockname()[1]
-        server = TritonServer(running.repository, number=1, data_dir=tmp_path, grpc_port=free_port, metrics_port=taken)
+        server = TritonServer(
+            running.repository,
+            number=1,
+            config=CONFIG,
+            data_dir=tmp_path,
+            grpc_port=free_port,
+            metrics_port=taken,
+        )
         with pytest.raises(ValueError, match=f"port {taken}, for Triton's metrics.*choose another port"):
             run(server.start())
     assert server.state is ServerState.DOWN
@@ -221,6 +253,7 @@ def test_a_start_that_takes_too_long_names_the_log(
     server = TritonServer(
         running.repository,
         number=1,
+        config=CONFIG,
         data_dir=tmp_path,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
@@ -233,16 +266,19 @@ def test_a_start_that_takes_too_long_names_the_log(
 
 
 def test_a_model_that_does_not_load_names_the_log(run: Any, tmp_path: Path, two_free_ports: list[int]) -> None:
-    config = clinical_coder_config(versions=(1,), device="cpu")
     bundle = tmp_path / "repository" / "clinical-coder" / "1" / "bundle"
     bundle.mkdir(parents=True)
     (bundle / "bundle.json").write_text("{}")
     (bundle / "labels.json").write_text("[]")
     (bundle.parent / "model.py").write_text("raise ValueError('numpy 2.4 must be below 2')\n")
-    (bundle.parent.parent / "config.pbtxt").write_text(config.render())
     grpc_port, metrics_port = two_free_ports
     server = TritonServer(
-        tmp_path / "repository", number=1, data_dir=tmp_path, grpc_port=grpc_port, metrics_port=metrics_port
+        tmp_path / "repository",
+        number=1,
+        config=CONFIG,
+        data_dir=tmp_path,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
     )
     with pytest.raises(TritonStartError, match=rf"ended with code 1 before it could answer; see {server.log_path}"):
         run(server.start())
@@ -251,4 +287,4 @@ def test_a_model_that_does_not_load_names_the_log(run: Any, tmp_path: Path, two_
 
 def test_a_version_that_is_not_published_is_refused(running: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="version 9 is not in the model repository"):
-        TritonServer(running.repository, number=9, data_dir=tmp_path)
+        TritonServer(running.repository, number=9, config=CONFIG, data_dir=tmp_path)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from serving.backends import RequestFailedError
+from serving.triton.config import clinical_coder_config
 from serving.triton.server import TritonServer
 
 
@@ -34,11 +35,14 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TritonServer:
     monkeypatch.setattr("serving.triton.server._CANARY_INTERVAL_SECONDS", 0.01)
     monkeypatch.setattr("serving.triton.server._HUNG_AFTER_SECONDS", 0.2)
     monkeypatch.setattr("serving.triton.server._FIRST_RESTART_DELAY_SECONDS", 0.01)
-    return TritonServer(tmp_path / "repository", number=1, data_dir=tmp_path)
+    config = clinical_coder_config(versions=(1,), device="cpu")
+    return TritonServer(tmp_path / "repository", number=1, config=config, data_dir=tmp_path)
 
 
-def test_a_canary_that_fails_while_others_are_answered_restarts_nothing(server: TritonServer) -> None:
-    server.backend = FailingCanary(is_busy=True)  # type: ignore[assignment]
+def test_a_canary_that_fails_while_others_are_answered_restarts_nothing(
+    server: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TritonServer, "backend", FailingCanary(is_busy=True))
 
     async def watch() -> None:
         async with asyncio.timeout(0.6):
@@ -48,8 +52,8 @@ def test_a_canary_that_fails_while_others_are_answered_restarts_nothing(server: 
         asyncio.run(watch())
 
 
-def test_a_model_that_fails_at_everything_is_replaced(server: TritonServer) -> None:
-    server.backend = FailingCanary(is_busy=False)  # type: ignore[assignment]
+def test_a_model_that_fails_at_everything_is_replaced(server: TritonServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TritonServer, "backend", FailingCanary(is_busy=False))
     assert "no request was answered" in asyncio.run(asyncio.wait_for(server._silence(), 5))
 
 

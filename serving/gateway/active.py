@@ -1,0 +1,108 @@
+"""The version that answers now, and how another takes its place without a failed request (stages 6, 7).
+
+All that belongs to a version hangs on one frozen object. A request takes it once and uses it to its
+end; the change is one assignment between two requests. Who loads and drops versions is not known here.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Self
+
+from clinical_coding.bundle import Label
+from clinical_coding.suggestions import VersionName
+from serving.backends import Backend
+from serving.gateway.building import SuggestionBuilder
+from serving.gateway.dispatch import Dispatcher
+from serving.gateway.routing import RoutingSettings
+from serving.gateway.settings import GatewaySettings
+
+__all__ = ["ActiveVersion", "ServedVersion"]
+
+_POLL_SECONDS: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedVersion:
+    """One version with everything that answers in its name."""
+
+    name: VersionName
+    labels: tuple[Label, ...]
+    builder: SuggestionBuilder
+    dispatcher: Dispatcher
+
+    @classmethod
+    def join(
+        cls,
+        name: VersionName,
+        *,
+        labels: Sequence[Label],
+        primary: Backend,
+        fallback: Backend | None,
+        settings: GatewaySettings,
+        routing: RoutingSettings,
+    ) -> Self:
+        """Put a version together.
+
+        Args:
+            name: Which version both backends serve.
+            labels: Its labels.
+            primary: Who answers; started and stopped by the caller.
+            fallback: Who answers in its place; likewise.
+            settings: Limits and times.
+            routing: Thresholds of the route.
+        """
+        builder = SuggestionBuilder(labels, version=name, routing=routing)
+        return cls(name, tuple(labels), builder, Dispatcher(primary, fallback=fallback, settings=settings))
+
+    def renamed(self, name: VersionName, *, routing: RoutingSettings) -> "ServedVersion":
+        """The same version under another alias."""
+        return ServedVersion(
+            name, self.labels, SuggestionBuilder(self.labels, version=name, routing=routing), self.dispatcher
+        )
+
+
+class ActiveVersion:
+    """Holds the version that answers. All methods belong to one event loop."""
+
+    def __init__(self, first: ServedVersion) -> None:
+        self._current = first
+        self._in_use: Counter[ServedVersion] = Counter()
+
+    @property
+    def current(self) -> ServedVersion:
+        """The version that a request would get now; a request itself takes it with ``use``."""
+        return self._current
+
+    @contextmanager
+    def use(self) -> Iterator[ServedVersion]:
+        """Take the version for one request, which keeps it from being dropped."""
+        served = self._current
+        self._in_use[served] += 1
+        try:
+            yield served
+        finally:
+            self._in_use[served] -= 1
+            if not self._in_use[served]:
+                del self._in_use[served]
+
+    def switch(self, new: ServedVersion) -> ServedVersion:
+        """Let another version answer from now on; return the one before, which may still be in use."""
+        before, self._current = self._current, new
+        return before
+
+    async def until_unused(self, served: ServedVersion, *, timeout_seconds: float) -> bool:
+        """Wait for the last request of a version that was switched away.
+
+        Returns:
+            False when the time ran out before.
+        """
+        give_up_at = time.monotonic() + timeout_seconds
+        while served in self._in_use:
+            if time.monotonic() > give_up_at:
+                return False
+            await asyncio.sleep(_POLL_SECONDS)
+        return True
