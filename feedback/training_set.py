@@ -101,7 +101,8 @@ def export(
     if principal.role not in MAY_EXPORT:
         raise ForbiddenError(f"role {principal.role} may not export; use a key of role {', '.join(MAY_EXPORT)}")
     _check_replaceable(out)
-    with _aside(out) as folder:
+    final = out.resolve()
+    with _aside(final) as folder:
         with (folder / RECORDS).open("wb") as stream:
             training_set = _TrainingSet(stream.write, progress)
             held_out = training_set.add_replayed(replay)
@@ -112,7 +113,7 @@ def export(
         report = training_set.report(out, manifest)
         # Notes leave the ledger with the rename, so that it is told before.
         write(engine, lambda connection: _tell(connection, report, manifest, principal=principal))
-        publish_folder(folder, out)
+        publish_folder(folder, final)
     return report
 
 

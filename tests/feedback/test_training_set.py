@@ -331,6 +331,16 @@ def test_only_a_training_set_is_ever_replaced(overridden: Maker, exported: Maker
     assert stat.S_IMODE(second.folder.stat().st_mode) == 0o700
 
 
+def test_the_folder_may_be_the_current_one(
+    engine: Engine, overridden: Maker, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overridden()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert export(engine, out=Path(), principal=people["admin"]).folder == Path()
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"records.jsonl", "manifest.json"}
+
+
 def test_nothing_adjudicated_leaves_nothing_behind(exported: Maker, tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="nothing is adjudicated yet"):
         exported()
