@@ -19,7 +19,7 @@ from clinical_coding.code_library import load_icd10cm
 from clinical_coding.codes import Code, CodeState, CodeSystem, Provenance
 from clinical_coding.decisions import Adjudication, Verdict
 from feedback.case_view import CaseContent, load_content
-from feedback.cases import Case, check_claim, check_not_own, check_notes, check_supervisor, load_case
+from feedback.cases import Case, check_claim, check_not_own, check_supervisor, load_case
 from feedback.code_validity import check_valid
 from feedback.errors import ConflictError, InvalidError, NotFoundError
 from feedback.tables import adjudications, cases
@@ -148,7 +148,6 @@ def _check_still_held(connection: Connection, case_id: str, *, principal: Princi
     # A coder may have decided a drawn suggestion since, and be the one who judges it.
     check_not_own(case, principal=principal)
     check_claim(case, principal=principal, now=datetime.now(UTC))
-    check_notes(connection, case)
 
 
 def _keep(connection: Connection, ruling: _Ruling, *, case: Case, principal: Principal) -> None:

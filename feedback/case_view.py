@@ -15,7 +15,7 @@ from clinical_coding.codes import CodeSystem, split_key
 from clinical_coding.decisions import CodeAction
 from clinical_coding.records import Encounter, Note
 from clinical_coding.suggestions import RouteDecision, SuggestedCode, Suggestion, SuggestionRequest, VersionName
-from feedback.cases import Case, check_notes, load_case
+from feedback.cases import Case, purged
 from feedback.overrides import final_codes
 from feedback.stored_decisions import decision_of
 from feedback.tables import adjudications, audit_draws, overrides
@@ -89,38 +89,31 @@ class CaseContent:
     answers: Answers
 
 
-def view(connection: Connection, case_id: str, *, principal: Principal) -> CaseView:
-    """Gather a case.
+def view(connection: Connection, case: Case, *, principal: Principal) -> CaseView:
+    """Gather what there is to be seen of a case.
 
     Args:
         connection: A migrated database.
-        case_id: Id of the override, or of the audit draw.
+        case: What the queue says of it.
         principal: Who looks.
 
     Raises:
         ConflictError: Its notes were purged.
-        NotFoundError: There is no such case.
     """
-    case = load_case(connection, case_id)
     content = load_content(connection, case)
     holder = case.holder(datetime.now(UTC))
     request, suggestion = content.request, content.suggestion
     ranks = {f"{code.system}:{code.code}": code.rank for code in suggestion.codes}
     final = content.answers.ai if case.kind is CaseKind.AUDIT else frozenset()
     return CaseView(
-        case_id=case_id,
+        case_id=case.case_id,
         kind=case.kind,
         suggestion_id=case.suggestion_id,
         opened_at=case.opened_at,
         is_open=case.is_open,
         claimed_until=case.claimed_until if holder else None,
         is_yours=holder == principal.id,
-        adjudication_id=connection.scalar(
-            select(adjudications.c.id)
-            .where(adjudications.c.case_id == case_id)
-            .order_by(adjudications.c.round.desc())
-            .limit(1)
-        ),
+        adjudication_id=None if case.is_open else _last_verdict(connection, case),
         version=suggestion.version,
         route=suggestion.route.decision,
         record_id=request.record_id,
@@ -138,15 +131,20 @@ def load_content(connection: Connection, case: Case) -> CaseContent:
     Raises:
         ConflictError: Its notes were purged.
     """
-    check_notes(connection, case)
     stored = load(connection, case.suggestion_id)
-    assert stored.request is not None and stored.suggestion is not None, "the contents were found a moment ago"
+    if stored.request is None or stored.suggestion is None:
+        raise purged(case)
     if case.kind is CaseKind.AUDIT:
         return CaseContent(stored.request, stored.suggestion, None, _audited(connection, case, stored=stored))
     answer = _override(connection, case.case_id)
     to_key = answer.to.key if answer.to else None
     answers = answers_to_override(answer.action, key=answer.code.key, to_key=to_key)
     return CaseContent(stored.request, stored.suggestion, answer, answers)
+
+
+def _last_verdict(connection: Connection, case: Case) -> str | None:
+    query = select(adjudications.c.id).where(adjudications.c.case_id == case.case_id)
+    return connection.scalar(query.order_by(adjudications.c.round.desc()).limit(1))
 
 
 def _audited(connection: Connection, case: Case, *, stored: StoredSuggestion) -> Answers:

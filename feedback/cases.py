@@ -5,8 +5,9 @@ It knows the queue's row alone: neither notes (``feedback.case_view``) nor verdi
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, Row, exists, select
 
 from feedback.errors import ClaimError, ConflictError, ForbiddenError, NotFoundError
 from feedback.tables import cases
@@ -14,7 +15,7 @@ from feedback.verdicts import CaseKind
 from ledger.principals import Principal, Role
 from ledger.suggestions import suggestion_contents
 
-__all__ = ["Case", "check_claim", "check_not_own", "check_notes", "check_supervisor", "load_case"]
+__all__ = ["Case", "case_of", "check_claim", "check_not_own", "check_notes", "check_supervisor", "load_case", "purged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ def load_case(connection: Connection, case_id: str) -> Case:
     row = connection.execute(select(cases).where(cases.c.id == case_id)).one_or_none() if is_id else None
     if row is None:
         raise NotFoundError("no case is stored under this id; the queue lists the cases with their ids")
+    return case_of(row)
+
+
+def case_of(row: Row[Any]) -> Case:
+    """Read a case from its whole row."""
     return Case(
         case_id=row.id,
         kind=CaseKind(row.kind),
@@ -94,7 +100,12 @@ def check_notes(connection: Connection, case: Case) -> None:
     """
     query = select(exists().where(suggestion_contents.c.suggestion_id == case.suggestion_id))
     if not connection.scalar(query):
-        raise ConflictError(f"the notes of case {case.case_id} were purged, so that nobody can judge it; take another")
+        raise purged(case)
+
+
+def purged(case: Case) -> ConflictError:
+    """The error of a case whose notes a retention policy removed."""
+    return ConflictError(f"the notes of case {case.case_id} were purged, so that nobody can judge it; take another")
 
 
 def check_claim(case: Case, *, principal: Principal, now: datetime) -> None:

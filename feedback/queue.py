@@ -7,7 +7,7 @@ offered, or shown, a case of an own decision. Opening a case opens a patient's n
 and each look is in the audit log. It does not know what a verdict means (``feedback.verdicts``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from clinical_coding.artefact import Artefact
 from clinical_coding.codes import CodeSystem
 from clinical_coding.decisions import CodeAction
 from feedback.case_view import CaseView, view
-from feedback.cases import Case, check_not_own, check_notes, check_supervisor, load_case
+from feedback.cases import Case, case_of, check_not_own, check_notes, check_supervisor, load_case
 from feedback.errors import ClaimError, ConflictError, InvalidError
 from feedback.settings import FeedbackSettings
 from feedback.tables import cases, overrides
@@ -28,6 +28,7 @@ from ledger.principals import Principal
 from ledger.suggestions import suggestion_contents, suggestions
 
 __all__ = [
+    "MAX_COUNTED",
     "MAX_PAGE",
     "CaseSummary",
     "QueuePage",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 MAX_PAGE: Final = 200
+# Counting more would take longer than finding the cases.
+MAX_COUNTED: Final = 10_000
 
 
 class CaseSummary(Artefact):
@@ -67,7 +70,7 @@ class QueuePage(Artefact):
 
     cases: tuple[CaseSummary, ...]
     num_open: int
-    """Open cases of the whole queue, those included that you may not judge."""
+    """Open cases of the whole queue, those included that you may not judge; counted up to 10,000."""
     next_after: str | None
     """Give it as ``after`` to get the next page; null on the last one."""
 
@@ -117,7 +120,8 @@ def list_cases(engine: Engine, *, principal: Principal, limit: int = 50, after: 
             last = load_case(connection, after)
             query = query.where(place > tuple_(last.priority, last.opened_at, last.case_id))
         rows = connection.execute(query).all()
-        num_open = connection.scalar(select(func.count()).select_from(cases).where(cases.c.state == "open"))
+        some = select(cases.c.id).where(cases.c.state == "open").limit(MAX_COUNTED).subquery()
+        num_open = connection.scalar(select(func.count()).select_from(some))
     shown = tuple(_summary(row, viewer) for row in rows[:limit])
     return QueuePage(cases=shown, num_open=num_open or 0, next_after=shown[-1].case_id if len(rows) > limit else None)
 
@@ -141,18 +145,18 @@ def next_case(engine: Engine, *, principal: Principal, settings: FeedbackSetting
     """
     check_supervisor(principal)
 
-    def work(connection: Connection) -> str | None:
+    def work(connection: Connection) -> Case | None:
         viewer = _Viewer(principal, datetime.now(UTC))
-        due = select(cases.c.id).where(viewer.offered()).order_by(cases.c.priority, cases.c.opened_at, cases.c.id)
+        due = select(cases).where(viewer.offered()).order_by(cases.c.priority, cases.c.opened_at, cases.c.id).limit(1)
         # Who holds what is found through an index of its own, before the queue is walked.
-        case_id = connection.scalar(due.where(viewer.mine()).limit(1))
-        case_id = case_id or connection.scalar(due.where(viewer.free()).limit(1))
-        if case_id is not None:
-            _hold(connection, load_case(connection, case_id), viewer=viewer, settings=settings)
-        return case_id
+        for condition in (viewer.mine(), viewer.free()):
+            row = connection.execute(due.where(condition)).one_or_none()
+            if row is not None:
+                return _hold(connection, case_of(row), viewer=viewer, settings=settings)
+        return None
 
-    case_id = write(engine, work)
-    return None if case_id is None else _view(engine, case_id, principal=principal)
+    case = write(engine, work)
+    return None if case is None else _view(engine, case, principal=principal)
 
 
 def claim(engine: Engine, case_id: str, *, principal: Principal, settings: FeedbackSettings) -> CaseView:
@@ -172,16 +176,15 @@ def claim(engine: Engine, case_id: str, *, principal: Principal, settings: Feedb
     """
     check_supervisor(principal)
 
-    def work(connection: Connection) -> None:
+    def work(connection: Connection) -> Case:
         viewer = _Viewer(principal, datetime.now(UTC))
         case = _open_case(connection, case_id, principal=principal)
         check_notes(connection, case)
         if case.holder(viewer.now) not in (None, principal.id):
             raise ClaimError(f"case {case_id} is claimed by another supervisor; take another case")
-        _hold(connection, case, viewer=viewer, settings=settings)
+        return _hold(connection, case, viewer=viewer, settings=settings)
 
-    write(engine, work)
-    return _view(engine, case_id, principal=principal)
+    return _view(engine, write(engine, work), principal=principal)
 
 
 def release(engine: Engine, case_id: str, *, principal: Principal) -> None:
@@ -216,13 +219,13 @@ def show(engine: Engine, case_id: str, *, principal: Principal) -> CaseView:
     """
     check_supervisor(principal)
 
-    def work(connection: Connection) -> None:
+    def work(connection: Connection) -> Case:
         case = load_case(connection, case_id)
         check_not_own(case, principal=principal)
         _log(connection, "case-shown", case, principal=principal)
+        return case
 
-    write(engine, work)
-    return _view(engine, case_id, principal=principal)
+    return _view(engine, write(engine, work), principal=principal)
 
 
 def _open_case(connection: Connection, case_id: str, *, principal: Principal) -> Case:
@@ -233,13 +236,14 @@ def _open_case(connection: Connection, case_id: str, *, principal: Principal) ->
     return case
 
 
-def _hold(connection: Connection, case: Case, *, viewer: _Viewer, settings: FeedbackSettings) -> None:
+def _hold(connection: Connection, case: Case, *, viewer: _Viewer, settings: FeedbackSettings) -> Case:
     until = viewer.now + timedelta(minutes=settings.claim_minutes)
     connection.execute(
         update(cases).where(cases.c.id == case.case_id).values(claimed_by=viewer.principal.id, claimed_until=until)
     )
     ends = until.isoformat(timespec="seconds")
     _log(connection, "case-claimed", case, principal=viewer.principal, claimed_until=ends)
+    return replace(case, claimed_by=viewer.principal.id, claimed_until=until)
 
 
 def _log(connection: Connection, action: str, case: Case, *, principal: Principal, **details: str) -> None:
@@ -247,9 +251,9 @@ def _log(connection: Connection, action: str, case: Case, *, principal: Principa
     append(connection, principal=principal, action=action, subject=f"case:{case.case_id}", details=details)
 
 
-def _view(engine: Engine, case_id: str, *, principal: Principal) -> CaseView:
+def _view(engine: Engine, case: Case, *, principal: Principal) -> CaseView:
     with engine.connect() as connection:
-        return view(connection, case_id, principal=principal)
+        return view(connection, case, principal=principal)
 
 
 def _summaries() -> Select[Any]:

@@ -15,7 +15,7 @@ from rich.text import Text
 from clinical_coding.decisions import Adjudication, CodeAction
 from clinical_coding.suggestions import RouteDecision, SuggestedCode
 from feedback.case_view import CaseView, CoderAnswer, NamedCode
-from feedback.queue import CaseSummary, QueuePage
+from feedback.queue import MAX_COUNTED, CaseSummary, QueuePage
 from feedback.settings import ReasonCodes
 from feedback.verdicts import CaseKind
 from serving.highlight import printable, render_codes, render_notes
@@ -38,9 +38,10 @@ def render_queue(page: QueuePage) -> RenderableType:
         specialty = Text(printable(case.specialty))
         waits = _duration(now - case.opened_at)
         table.add_row(case.case_id, _dispute(case), specialty, waits, _holder(case.claimed_until, case.is_yours))
+    num_open = f"{page.num_open:,} or more" if page.num_open == MAX_COUNTED else f"{page.num_open:,}"
     if not page.cases:
-        return Text(f"none of {page.num_open:,} open cases waits for a verdict of yours")
-    shown = f"{len(page.cases):,} of {page.num_open:,} open cases; take the next with: {_COMMAND} show"
+        return Text(f"none of {num_open} open cases waits for a verdict of yours")
+    shown = f"{len(page.cases):,} of {num_open} open cases; take the next with: {_COMMAND} show"
     return Group(table, Text(shown, style="dim"))
 
 
