@@ -1,7 +1,6 @@
 """What a version did on each record of an evaluation set, as counts that add up.
 
-Masks as ``clinical_coding.metrics`` does, whose values follow from the sums: codes in state unknown
-are taken out, and on a record whose unlisted codes are unknown every code that it does not list.
+Judges and masks as ``clinical_coding.metrics`` does, whose values follow from the sums.
 
 Shapes: N records, C columns.
 """
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinical_coding.evaluation_set import EvaluatedRecord
+from clinical_coding.metrics import Truth
 from clinical_coding.predictions import Prediction
 from clinical_coding.records import Unlisted
 
@@ -65,11 +65,14 @@ def outcomes_of(
 
 
 def _judge(record: EvaluatedRecord, prediction: Prediction) -> Outcome:
-    gold, unknown = frozenset(record.positive), frozenset(record.unknown)
-    ranked = [code for code in prediction.codes if code.key not in unknown]
-    if record.unlisted is Unlisted.UNKNOWN:
-        listed = gold.union(record.negative)
-        ranked = [code for code in ranked if code.key in listed]
+    gold = frozenset(record.positive)
+    truth = Truth(
+        gold=gold,
+        unknown=frozenset(record.unknown),
+        listed=gold.union(record.negative) if record.unlisted is Unlisted.UNKNOWN else None,
+        slices=(),
+    )
+    ranked = [code for code in prediction.codes if truth.knows(code.key)]
     ranks = [rank for rank, code in enumerate(ranked, start=1) if code.key in gold]
     precisions = sum(hits / rank for hits, rank in enumerate(ranks, start=1))
     return Outcome(

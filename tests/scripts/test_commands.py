@@ -30,6 +30,7 @@ finally:
 """
 COMMANDS = [
     (), ("train",), ("predict",), ("evaluate",), ("serve",), ("suggest",), ("versions",), ("versions", "list"),
+    ("versions", "compare"), ("versions", "promote"), ("versions", "rollback"), ("versions", "history"),
     ("records",), ("records", "check"), ("records", "convert"), ("keys",), ("keys", "create"), ("keys", "revoke"),
     ("keys", "list"), ("keys", "replace"),
     ("audit",), ("audit", "verify"), ("audit", "head"), ("audit", "list"), ("audit", "purge"),
