@@ -4,7 +4,7 @@ Here, where one writer is at work at a time, is the last look at what was said m
 a decision makes sense was judged before.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
@@ -21,10 +21,10 @@ from feedback.overrides import Override, derive_overrides, insert_overrides, ove
 from feedback.settings import FeedbackSettings
 from feedback.shown import Shown
 from feedback.tables import decisions
-from ledger.audit_log import append
+from ledger.audit_log import Entry, append_all
 from ledger.principals import Principal
 
-__all__ = ["Answers", "CheckedDecision", "RecordedDecision", "look_up", "repeat", "store_decisions"]
+__all__ = ["Answers", "CheckedDecision", "RecordedDecision", "Request", "look_up", "repeat", "store_decisions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,20 @@ class CheckedDecision:
     """A decision that may be stored, as far as can be told outside of the writer."""
 
     key: str
+    principal: Principal
     decision: Decision
     body_sha256: str
     shown: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one caller wants stored."""
+
+    prepared: Sequence["CheckedDecision | RecordedDecision | FeedbackError"]
+    """Decisions that may be stored, between what is answered already."""
+    settings: FeedbackSettings
+    random_source: Random
 
 
 # Statements that run for each decision are made once: making one costs as much as running it.
@@ -58,17 +69,17 @@ _SAID: Final = select(
     decisions.c.idempotency_key,
     decisions.c.body_sha256,
 ).where(
-    (decisions.c.principal_id == bindparam("principal_id"))
+    decisions.c.principal_id.in_(bindparam("principal_ids", expanding=True))
     & decisions.c.idempotency_key.in_(bindparam("idempotency_keys", expanding=True))
     | decisions.c.suggestion_id.in_(bindparam("suggestion_ids", expanding=True))
     & (decisions.c.outcome == literal_column("'decided'"))
 )
 _INSERT: Final = insert(decisions)
-# By idempotency key: the hash of the body, and the answer when it comes again.
-Answers = dict[str, tuple[str, RecordedDecision]]
+# By principal id and idempotency key: the hash of the body, and the answer when it comes again.
+Answers = dict[tuple[str, str], tuple[str, RecordedDecision]]
 
 
-def repeat(known: Answers, *, key: str, body_sha256: str) -> RecordedDecision:
+def repeat(known: Answers, *, key: tuple[str, str], body_sha256: str) -> RecordedDecision:
     """Answer a decision whose key is known as the first time.
 
     Raises:
@@ -83,175 +94,161 @@ def repeat(known: Answers, *, key: str, body_sha256: str) -> RecordedDecision:
 
 
 def look_up(
-    connection: Connection, *, keys: Iterable[str], suggestion_ids: Iterable[str], principal: Principal
+    connection: Connection, *, keys: Collection[tuple[str, str]], suggestion_ids: Collection[str]
 ) -> tuple[Answers, dict[str, str]]:
     """Find what was said before.
 
     Args:
         connection: To the database.
-        keys: Idempotency keys of the principal.
+        keys: Principal ids, each with an idempotency key.
         suggestion_ids: Suggestions that may be decided already.
-        principal: Who decides.
 
     Returns:
-        What the principal was answered under those keys, and the decisions that ended suggestions, by suggestion.
+        What was answered under those keys, and the decisions that ended suggestions, by suggestion.
     """
     asked = {
-        "principal_id": principal.id,
-        "idempotency_keys": [key for key in keys if key.isprintable()],
+        "principal_ids": list({principal_id for principal_id, _ in keys}),
+        # PostgreSQL refuses some characters, such as null, in any text; no stored key holds one.
+        "idempotency_keys": [key for _, key in keys if key.isprintable()],
         "suggestion_ids": list(suggestion_ids),
     }
     rows = connection.execute(_SAID, asked).all()
     decided = {row.suggestion_id: row.id for row in rows if row.outcome == "decided"}
-    answered = [
-        row for row in rows if row.principal_id == principal.id and row.idempotency_key in asked["idempotency_keys"]
-    ]
+    # Found for its suggestion, or for one principal under the key of another, a row answers nobody.
+    answered = {(row.principal_id, row.idempotency_key): row for row in rows}.keys() & set(keys)
     if not answered:
         return {}, decided
-    made = overrides_of_decisions(connection, [row.id for row in answered])
+    made = overrides_of_decisions(connection, [row.id for row in rows])
     return {
-        row.idempotency_key: (
+        (row.principal_id, row.idempotency_key): (
             row.body_sha256,
             RecordedDecision(row.id, row.decided_at, made.get(row.id, ()), is_repeated=True),
         )
-        for row in answered
+        for row in rows
+        if (row.principal_id, row.idempotency_key) in answered
     }, decided
 
 
 def store_decisions(
-    connection: Connection,
-    prepared: Sequence[CheckedDecision | RecordedDecision | FeedbackError],
-    *,
-    principal: Principal,
-    settings: FeedbackSettings,
-    random_source: Random,
-) -> list[RecordedDecision | FeedbackError]:
+    connection: Connection, requests: Sequence[Request]
+) -> list[list[RecordedDecision | FeedbackError]]:
     """Look again at what was said meanwhile, then write all rows of the new decisions.
 
     Args:
-        connection: Inside ``ledger.group_commit.write``.
-        prepared: What may be stored, between what is answered already.
-        principal: Who decides.
-        settings: Shares drawn, and places in the queue.
-        random_source: Where the chance of the audit draws comes from.
+        connection: Inside ``ledger.group_commit.write_together``.
+        requests: Of all callers that wait.
 
     Returns:
-        For each what became of it, in the same order.
+        For each request and each of its decisions what became of it, in the same order.
     """
-    checked = [one for one in prepared if isinstance(one, CheckedDecision)]
+    checked = [one for request in requests for one in request.prepared if isinstance(one, CheckedDecision)]
     known, decided = look_up(
         connection,
-        keys=[one.key for one in checked],
+        keys={(one.principal.id, one.key) for one in checked},
         suggestion_ids={one.decision.suggestion_id for one in checked},
-        principal=principal,
     )
     at = datetime.now(UTC)
-    outcomes: list[RecordedDecision | FeedbackError] = []
-    new: list[tuple[CheckedDecision, RecordedDecision]] = []
-    for one in prepared:
-        if not isinstance(one, CheckedDecision):
-            outcomes.append(one)
-            continue
-        try:
-            outcome = _accept(one, known=known, decided=decided, principal=principal, at=at)
-        except FeedbackError as error:
-            outcomes.append(error)
-            continue
-        outcomes.append(outcome)
-        if not outcome.is_repeated:
-            new.append((one, outcome))
-    _insert(connection, new, principal=principal, settings=settings)
-    for one, outcome in new:
-        _tell_and_draw(connection, one, outcome, principal=principal, settings=settings, random_source=random_source)
-    return outcomes
+    answers: list[list[RecordedDecision | FeedbackError]] = []
+    new: list[_New] = []
+    for request in requests:
+        outcomes: list[RecordedDecision | FeedbackError] = []
+        for one in request.prepared:
+            outcome = _accept(one, known=known, decided=decided, at=at)
+            outcomes.append(outcome)
+            if isinstance(one, CheckedDecision) and isinstance(outcome, RecordedDecision) and not outcome.is_repeated:
+                new.append(_New(one, outcome, request))
+        answers.append(outcomes)
+    if new:
+        _insert(connection, new)
+        _draw(connection, new)
+    return answers
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    checked: CheckedDecision
+    recorded: RecordedDecision
+    request: Request
 
 
 def _accept(
-    one: CheckedDecision, *, known: Answers, decided: dict[str, str], principal: Principal, at: datetime
-) -> RecordedDecision:
+    one: CheckedDecision | RecordedDecision | FeedbackError, *, known: Answers, decided: dict[str, str], at: datetime
+) -> RecordedDecision | FeedbackError:
     """Take a decision in, unless it was said before; ``known`` and ``decided`` learn of it."""
-    if one.key in known:
-        return repeat(known, key=one.key, body_sha256=one.body_sha256)
-    suggestion_id = one.decision.suggestion_id
+    if not isinstance(one, CheckedDecision):
+        return one
+    key, suggestion_id = (one.principal.id, one.key), one.decision.suggestion_id
+    if key in known:
+        try:
+            return repeat(known, key=key, body_sha256=one.body_sha256)
+        except ConflictError as error:
+            return error
     if suggestion_id in decided:
-        raise ConflictError(
+        return ConflictError(
             f"suggestion_id names a suggestion that is decided already (decision {decided[suggestion_id]}); "
             "a decision is final, ask for a new suggestion to code the encounter anew"
         )
     decision_id = new_id()
     overrides = derive_overrides(
-        one.decision, route=one.shown.route, decision_id=decision_id, principal_id=principal.id, created_at=at
+        one.decision, route=one.shown.route, decision_id=decision_id, principal_id=one.principal.id, created_at=at
     )
     recorded = RecordedDecision(decision_id, at, overrides, is_repeated=False)
-    known[one.key] = (one.body_sha256, replace(recorded, is_repeated=True))
+    known[key] = (one.body_sha256, replace(recorded, is_repeated=True))
     if one.decision.outcome == "decided":
         decided[suggestion_id] = decision_id
     return recorded
 
 
-def _insert(
-    connection: Connection,
-    new: Sequence[tuple[CheckedDecision, RecordedDecision]],
-    *,
-    principal: Principal,
-    settings: FeedbackSettings,
-) -> None:
-    if not new:
-        return
+def _insert(connection: Connection, new: Sequence[_New]) -> None:
     rows = [
         {
-            "id": recorded.decision_id,
-            "suggestion_id": one.decision.suggestion_id,
-            "principal_id": principal.id,
-            "decided_at": recorded.decided_at,
-            "outcome": one.decision.outcome,
-            "seconds_spent": one.decision.seconds_spent,
-            "idempotency_key": one.key,
-            "body_sha256": one.body_sha256,
-            "body": one.decision.model_dump_json(),
+            "id": one.recorded.decision_id,
+            "suggestion_id": one.checked.decision.suggestion_id,
+            "principal_id": one.checked.principal.id,
+            "decided_at": one.recorded.decided_at,
+            "outcome": one.checked.decision.outcome,
+            "seconds_spent": one.checked.decision.seconds_spent,
+            "idempotency_key": one.checked.key,
+            "body_sha256": one.checked.body_sha256,
+            "body": one.checked.decision.model_dump_json(),
         }
-        for one, recorded in new
+        for one in new
     ]
     connection.execute(_INSERT, rows)
-    insert_overrides(
-        connection,
-        [override for _, recorded in new for override in recorded.overrides],
-        priority=settings.override_priority,
-    )
+    opened = [(override, one.request.settings.override_priority) for one in new for override in one.recorded.overrides]
+    insert_overrides(connection, opened)
+    append_all(connection, [_entry(one) for one in new])
 
 
-def _tell_and_draw(
-    connection: Connection,
-    one: CheckedDecision,
-    recorded: RecordedDecision,
-    *,
-    principal: Principal,
-    settings: FeedbackSettings,
-    random_source: Random,
-) -> None:
-    append(
-        connection,
-        principal=principal,
+def _entry(one: _New) -> Entry:
+    checked, recorded = one.checked, one.recorded
+    return Entry(
+        principal=checked.principal,
         action="decision-made",
         subject=f"decision:{recorded.decision_id}",
         details={
-            "suggestion_id": one.decision.suggestion_id,
-            "outcome": one.decision.outcome,
-            "body_sha256": one.body_sha256,
-            "content_sha256": one.shown.content_sha256,
+            "suggestion_id": checked.decision.suggestion_id,
+            "outcome": checked.decision.outcome,
+            "body_sha256": checked.body_sha256,
+            "content_sha256": checked.shown.content_sha256,
             "num_overrides": len(recorded.overrides),
         },
     )
-    if one.decision.outcome != "decided":
-        return
-    if one.shown.route is RouteDecision.AUTONOMOUS:
-        name_coder(connection, one.decision.suggestion_id, coder=principal)
-    elif one.shown.route is RouteDecision.ASSISTED and not recorded.overrides:
-        draw_accepted(
-            connection,
-            one.decision.suggestion_id,
-            specialty=one.shown.specialty,
-            coder=principal,
-            settings=settings,
-            random_source=random_source,
-        )
+
+
+def _draw(connection: Connection, new: Sequence[_New]) -> None:
+    for one in new:
+        checked = one.checked
+        if checked.decision.outcome != "decided":
+            continue
+        if checked.shown.route is RouteDecision.AUTONOMOUS:
+            name_coder(connection, checked.decision.suggestion_id, coder=checked.principal)
+        elif checked.shown.route is RouteDecision.ASSISTED and not one.recorded.overrides:
+            draw_accepted(
+                connection,
+                checked.decision.suggestion_id,
+                specialty=checked.shown.specialty,
+                coder=checked.principal,
+                settings=one.request.settings,
+                random_source=one.request.random_source,
+            )

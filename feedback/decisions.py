@@ -14,13 +14,13 @@ from clinical_coding.artefact import sha256_of_json
 from clinical_coding.decisions import Decision
 from feedback.audit_draws import SECURE_SOURCE
 from feedback.decision_checks import check_decision
-from feedback.decision_writer import CheckedDecision, RecordedDecision, look_up, repeat, store_decisions
+from feedback.decision_writer import CheckedDecision, RecordedDecision, Request, look_up, repeat, store_decisions
 from feedback.errors import FeedbackError, ForbiddenError, InvalidError, NotFoundError
 from feedback.overrides import Override, final_codes
 from feedback.settings import FeedbackSettings, ReasonCodes
 from feedback.shown import Shown, load_shown
 from feedback.stored_decisions import StoredDecision, decision_of, decisions_of, load_decision
-from ledger.group_commit import write
+from ledger.group_commit import write_together
 from ledger.principals import Principal, Role
 
 __all__ = [
@@ -111,20 +111,16 @@ def record_decisions(
         raise ForbiddenError(f"role {principal.role} may not decide; use a key of role {', '.join(MAY_DECIDE)}")
     with engine.connect() as connection:
         shown = load_shown(connection, (decision.suggestion_id for _, decision in asked))
-    first_look = [_prepare(key, decision, shown=shown, reasons=reasons) for key, decision in asked]
+    first_look = [_prepare(key, decision, principal=principal, shown=shown, reasons=reasons) for key, decision in asked]
     prepared = _answer_repeated(engine, asked, first_look, principal=principal)
     if not any(isinstance(one, CheckedDecision) for one in prepared):
         return [one for one in prepared if not isinstance(one, CheckedDecision)]
-    return write(
-        engine,
-        lambda connection: store_decisions(
-            connection, prepared, principal=principal, settings=settings, random_source=random_source
-        ),
-    )
+    # Whoever decides at the same moment shares the statements as well as the flush of the disk.
+    return write_together(engine, store_decisions, Request(prepared, settings, random_source))
 
 
 def _prepare(
-    key: str, decision: Decision, *, shown: dict[str, Shown], reasons: ReasonCodes
+    key: str, decision: Decision, *, principal: Principal, shown: dict[str, Shown], reasons: ReasonCodes
 ) -> CheckedDecision | FeedbackError:
     """Do everything that needs no writer."""
     try:
@@ -139,7 +135,7 @@ def _prepare(
         check_decision(decision, shown=subject, reasons=reasons)
     except FeedbackError as error:
         return error
-    return CheckedDecision(key, decision, _hash(decision), subject)
+    return CheckedDecision(key, principal, decision, _hash(decision), subject)
 
 
 def _answer_repeated(
@@ -150,16 +146,18 @@ def _answer_repeated(
     principal: Principal,
 ) -> list[CheckedDecision | RecordedDecision | FeedbackError]:
     """Answer as the first time what is refused now, since its suggestion was purged for instance, but was stored."""
-    if not any(isinstance(one, FeedbackError) for one in prepared):
+    refused = {
+        (principal.id, key) for (key, _), one in zip(asked, prepared, strict=True) if isinstance(one, FeedbackError)
+    }
+    if not refused:
         return list(prepared)
-    refused = [key for (key, _), one in zip(asked, prepared, strict=True) if isinstance(one, FeedbackError)]
     with engine.connect() as connection:
-        known, _ = look_up(connection, keys=refused, suggestion_ids=(), principal=principal)
+        known, _ = look_up(connection, keys=refused, suggestion_ids=())
     answered: list[CheckedDecision | RecordedDecision | FeedbackError] = []
     for (key, decision), one in zip(asked, prepared, strict=True):
         try:
-            is_known = isinstance(one, FeedbackError) and key in known
-            answered.append(repeat(known, key=key, body_sha256=_hash(decision)) if is_known else one)
+            is_known = isinstance(one, FeedbackError) and (principal.id, key) in known
+            answered.append(repeat(known, key=(principal.id, key), body_sha256=_hash(decision)) if is_known else one)
         except FeedbackError as error:
             answered.append(error)
     return answered

@@ -132,18 +132,17 @@ def final_codes(stored: StoredSuggestion, decision: Decision | None) -> frozense
     return frozenset(suggested)
 
 
-def insert_overrides(connection: Connection, made: Sequence[Override], *, priority: int) -> None:
+def insert_overrides(connection: Connection, made: Sequence[tuple[Override, int]]) -> None:
     """Store overrides and open their cases, in the transaction that stores their decisions.
 
     Args:
         connection: Inside ``ledger.group_commit.write``, after the decisions were stored.
-        made: The overrides.
-        priority: The cases' place in the queue.
+        made: The overrides, each with its case's place in the queue.
     """
     if not made:
         return
     rows = []
-    for override in made:
+    for override, _ in made:
         row = asdict(override) | {"action": override.action.value, "system": override.system.value}
         rows.append(row | {"id": row.pop("override_id")})
     connection.execute(_INSERT_OVERRIDES, rows)
@@ -157,7 +156,7 @@ def insert_overrides(connection: Connection, made: Sequence[Override], *, priori
             "opened_at": override.created_at,
             "state": "open",
         }
-        for override in made
+        for override, priority in made
     ]
     connection.execute(_OPEN_CASES, opened)
 

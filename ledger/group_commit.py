@@ -3,12 +3,13 @@
 A durable commit costs one flush of the disk, and both databases let one writer in at a time where
 the audit log is concerned. Eight clients that queue would wait for eight flushes; here whoever
 comes first commits for all who wait, each in a savepoint of its own (DeWitt et al. 1984,
-doi:10.1145/602259.602261). It does not know what is written.
+doi:10.1145/602259.602261). Writes of one kind can share their statements too, which cost more than
+the flush where there are many. It does not know what is written.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -17,9 +18,10 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ledger.engine import writing
 
-__all__ = ["NotWrittenError", "write"]
+__all__ = ["NotWrittenError", "write", "write_together"]
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 # A bound on how long the first of a group waits for the last.
 MAX_GROUP: Final = 64
 # Any constant but that of the migrations, the same in every process.
@@ -74,6 +76,48 @@ class _Job(Generic[T]):
             del error
 
 
+class _SharedJob(_Job[T]):
+    """A write that can be done in one go with others of its kind."""
+
+    def __init__(self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> None:
+        super().__init__(lambda connection: work(connection, [item])[0])
+        self.kind: Callable[[Connection, Sequence[Any]], Sequence[T]] = work
+        self.item = item
+
+    def take(self, result: T) -> None:
+        """Believe what was done for it with the others."""
+        self._result = result
+
+
+def _run_together(jobs: Sequence[_SharedJob[Any]], connection: Connection) -> None:
+    """Do several writes of one kind in one go; where that fails, each by itself, so that only the faulty one fails."""
+    try:
+        with connection.begin_nested():
+            results = jobs[0].kind(connection, [job.item for job in jobs])
+    except Exception:
+        if not _is_open(connection):
+            raise
+        for job in jobs:
+            job.run(connection)
+        return
+    for job, result in zip(jobs, results, strict=True):
+        job.take(result)
+
+
+def _run_all(jobs: Iterable[_Job[Any]], connection: Connection) -> None:
+    shared: dict[Callable[..., Any], list[_SharedJob[Any]]] = {}
+    for job in jobs:
+        if isinstance(job, _SharedJob):
+            shared.setdefault(job.kind, []).append(job)
+        else:
+            job.run(connection)
+    for together in shared.values():
+        if len(together) == 1:
+            together[0].run(connection)
+        else:
+            _run_together(together, connection)
+
+
 class _Group:
     """The writes of one engine."""
 
@@ -116,8 +160,7 @@ class _Group:
                 # writes is right on both, and two processes cannot lock each other out.
                 if engine.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": WRITER_LOCK})
-                for job in self._taken:
-                    job.run(connection)
+                _run_all(self._taken, connection)
         except Exception as error:
             # Nothing of the group is durable, so nobody in it may believe otherwise.
             for job in self._taken:
@@ -192,6 +235,30 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
         RuntimeError: It was called inside the work of another write.
         Exception: What ``work`` raised; nothing of it is written then.
     """
+    return _group(engine).write(engine, _Job(work))
+
+
+def write_together(engine: Engine, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
+    """Write like ``write``, and share statements with whoever waits to write by the same function.
+
+    Args:
+        engine: A migrated database.
+        work: A function of a module, so that it is the same for all who share. Gets a connection inside
+            the transaction and what several callers want written, and gives a result for each, in order.
+            When it raises, its writes are undone and it is called again for each caller alone.
+        item: What this caller wants written.
+
+    Returns:
+        The result for the item.
+
+    Raises:
+        NotWrittenError: The database is full, locked or gone; nothing is acknowledged.
+        RuntimeError: It was called inside the work of another write.
+        Exception: What ``work`` raised for the item alone; nothing of it is written then.
+    """
+    return _group(engine).write(engine, _SharedJob(work, item))
+
+
+def _group(engine: Engine) -> _Group:
     with _making:
-        group = _groups.setdefault(engine, _Group())
-    return group.write(engine, _Job(work))
+        return _groups.setdefault(engine, _Group())

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-__all__ = ["forbid", "forbid_replacing", "refuse_unless"]
+__all__ = ["follow", "forbid", "forbid_replacing", "refuse_unless"]
 
 REFUSAL = "is append-only: rows are never changed or removed"
 
@@ -71,6 +71,23 @@ def refuse_unless(condition: str, *, table: str, operation: str, message: str, r
         f"RETURN {'OLD' if operation == 'DELETE' else 'NEW'}; END $$"
     )
     op.execute(f"CREATE TRIGGER {name} BEFORE {operation} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
+
+
+def follow(table: str, statement: str) -> None:
+    """Let a statement follow each row that is inserted.
+
+    Args:
+        table: Its name.
+        statement: SQL over ``NEW`` that both databases understand.
+    """
+    name = f"{table}_follow"
+    if not _is_postgresql():
+        op.execute(f"CREATE TRIGGER {name} AFTER INSERT ON {table} BEGIN {statement}; END")
+        return
+    op.execute(
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statement}; RETURN NULL; END $$"
+    )
+    op.execute(f"CREATE TRIGGER {name} AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
 
 
 def _is_postgresql() -> bool:
