@@ -34,6 +34,7 @@ COMMANDS = [
     ("records",), ("records", "check"), ("records", "convert"), ("keys",), ("keys", "create"), ("keys", "revoke"),
     ("keys", "list"), ("keys", "replace"),
     ("audit",), ("audit", "verify"), ("audit", "head"), ("audit", "list"), ("audit", "purge"),
+    ("feedback",), ("feedback", "queue"), ("feedback", "show"), ("feedback", "release"), ("feedback", "adjudicate"),
 ]  # fmt: skip
 
 
