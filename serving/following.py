@@ -137,7 +137,7 @@ class Follower:
         elif served.alias != VersionAlias.CHAMPION:
             # Served as the candidate, and promoted meanwhile.
             name = served.model_copy(update={"alias": VersionAlias.CHAMPION.value})
-            self._active.switch(self._active.current.renamed(name, routing=self._routing))
+            self._active.switch(self._active.current.renamed(name))
             _say(name)
 
     async def _follow(self, champion: Promotion) -> None:

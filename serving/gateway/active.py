@@ -30,7 +30,6 @@ class ServedVersion:
     """One version with everything that answers in its name."""
 
     name: VersionName
-    labels: tuple[Label, ...]
     builder: SuggestionBuilder
     dispatcher: Dispatcher
 
@@ -56,13 +55,11 @@ class ServedVersion:
             routing: Thresholds of the route.
         """
         builder = SuggestionBuilder(labels, version=name, routing=routing)
-        return cls(name, tuple(labels), builder, Dispatcher(primary, fallback=fallback, settings=settings))
+        return cls(name, builder, Dispatcher(primary, fallback=fallback, settings=settings))
 
-    def renamed(self, name: VersionName, *, routing: RoutingSettings) -> "ServedVersion":
+    def renamed(self, name: VersionName) -> "ServedVersion":
         """The same version under another alias."""
-        return ServedVersion(
-            name, self.labels, SuggestionBuilder(self.labels, version=name, routing=routing), self.dispatcher
-        )
+        return ServedVersion(name, self.builder.renamed(name), self.dispatcher)
 
 
 class ActiveVersion:

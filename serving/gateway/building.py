@@ -31,9 +31,14 @@ class SuggestionBuilder:
     """Knows the version's labels and the routing rules; holds nothing of a request."""
 
     def __init__(self, labels: Sequence[Label], *, version: VersionName, routing: RoutingSettings) -> None:
+        self._labels = labels
         self._descriptions: Mapping[str, str | None] = {label.key: label.description for label in labels}
         self._version = version
         self._routing = routing
+
+    def renamed(self, version: VersionName) -> "SuggestionBuilder":
+        """The same under another name."""
+        return SuggestionBuilder(self._labels, version=version, routing=self._routing)
 
     def build(self, request: SuggestionRequest, *, scored: Scored, trace_id: str) -> Suggestion:
         """Answer a request.

@@ -3,17 +3,13 @@
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import stat
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +31,7 @@ FEEDBACK: Any = {
     "reasons": load_reasons(CONFIGS / "reasons.yaml"),
 }
 CANARY = "Zebedee-Quartermain-19310412"
-PROGRAM = """
-import json, sys
-from pathlib import Path
-from clinical_coding.suggestions import VersionName
-from feedback.settings import load_feedback, load_reasons
-from serving.gateway.routing import RoutingSettings
-from serving.serve import serve
-from serving.settings import ServingSettings
-given = json.loads(sys.argv[1])
-serve(Path(given.pop("bundle")), version=VersionName(**given.pop("version")), data_dir=Path(given.pop("data_dir")),
-      settings=ServingSettings.model_validate(given.pop("settings")), routing=RoutingSettings(),
-      feedback=load_feedback(Path(given["configs"]) / "feedback.yaml"),
-      reasons=load_reasons(Path(given.pop("configs")) / "reasons.yaml"), **given)
-"""
+Launch = Callable[..., "subprocess.Popen[str]"]
 REQUEST = SuggestionRequest.model_validate(
     {
         "record_id": "r1",
@@ -56,27 +39,6 @@ REQUEST = SuggestionRequest.model_validate(
         "notes": [{"note_id": "n1", "text": f"{CANARY}: essential hypertension and type 2 diabetes mellitus."}],
     }
 )
-
-
-@dataclass
-class Serving:
-    """A running ``serve``."""
-
-    process: subprocess.Popen[str]
-    ready: str
-    url: str
-    data_dir: Path
-    log_path: Path
-
-    @property
-    def key(self) -> str:
-        return (self.data_dir / "keys" / LOCAL_KEY_FILE).read_text().strip()
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Signal it; give its exit code and what else it printed."""
-        self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=40)
-        return self.process.returncode, rest
 
 
 def version_of(bundle: Path) -> VersionName:
@@ -91,47 +53,6 @@ def free_ports(num_ports: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def descendants(pid: int) -> set[int]:
-    found: set[int] = set()
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, listing.read_text().split()):
-            found |= {child} | descendants(child)
-    return found
-
-
-def launch(bundle: Path, data_dir: Path, log_path: Path, **given: Any) -> subprocess.Popen[str]:
-    given = {"port": 0, "backend": "local", "settings": {"fallback": {"num_threads": 1}}} | given
-    given |= {"bundle": str(bundle), "data_dir": str(data_dir), "version": version_of(bundle).model_dump()}
-    given["configs"] = str(CONFIGS)
-    with log_path.open("w") as log:
-        command = [sys.executable, "-c", PROGRAM, json.dumps(given)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=log_path.parent)
-
-
-@pytest.fixture
-def start(tiny_bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start_(**given: Any) -> Serving:
-        log_path = tmp_path / f"log-{len(started)}.jsonl"
-        process = launch(tiny_bundle, tmp_path / "data", log_path, **given)
-        started.append(process)
-        assert process.stdout is not None
-        watchdog = threading.Timer(90, process.kill)
-        watchdog.start()
-        ready = process.stdout.readline().rstrip("\n")
-        watchdog.cancel()
-        match = re.match(r"ready: (http://127\.0\.0\.1:\d+) ", ready)
-        assert match, log_path.read_text()
-        return Serving(process, ready, match[1], tmp_path / "data", log_path)
-
-    yield start_
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
 @pytest.fixture
 def serve_here(tiny_bundle: Path, tmp_path: Path) -> Callable[..., None]:
     def serve_here_(**given: Any) -> None:
@@ -142,7 +63,7 @@ def serve_here(tiny_bundle: Path, tmp_path: Path) -> Callable[..., None]:
     return serve_here_
 
 
-def test_served_locally_killed_and_served_again(start: Callable[..., Serving], serve_here: Any) -> None:
+def test_served_locally_killed_and_served_again(start: Callable[..., Any], serve_here: Any) -> None:
     serving = start()
     assert serving.ready == f"ready: {serving.url} (version 3, candidate; local worker)"
     key_path = serving.data_dir / "keys" / LOCAL_KEY_FILE
@@ -160,7 +81,7 @@ def test_served_locally_killed_and_served_again(start: Callable[..., Serving], s
         client.suggest(REQUEST)
     with pytest.raises(ValueError, match=rf"is being served by process {serving.process.pid}; stop that one"):
         serve_here(port=0)
-    children = descendants(serving.process.pid)
+    children = serving.children()
     assert children
     serving.end(signal.SIGKILL)
     wait_for_end(children)
@@ -168,7 +89,7 @@ def test_served_locally_killed_and_served_again(start: Callable[..., Serving], s
         client.ready()
     again = start()
     assert again.key == serving.key
-    children = descendants(again.process.pid)
+    children = again.children()
     assert again.end(signal.SIGINT) == (0, "")
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
     log = serving.log_path.read_text()
@@ -187,7 +108,9 @@ def wait_for_end(pids: set[int]) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_a_signal_while_starting_ends_it_cleanly(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_signal_while_starting_ends_it_cleanly(
+    launch: Launch, descendants: Any, tiny_bundle: Path, tmp_path: Path
+) -> None:
     process = launch(tiny_bundle, tmp_path / "data", tmp_path / "log")
     give_up_at = time.monotonic() + 30
     while not (children := descendants(process.pid)) and time.monotonic() < give_up_at:
@@ -238,7 +161,7 @@ def test_a_version_that_reads_less_than_the_gateway_accepts_is_refused(
     assert not (tmp_path / "data").exists()
 
 
-def test_a_triton_that_is_too_slow_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_triton_that_is_too_slow_is_named(launch: Launch, tiny_bundle: Path, tmp_path: Path) -> None:
     grpc: Any = pytest.importorskip("grpc")
 
     class Slow(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -259,14 +182,14 @@ def test_a_triton_that_is_too_slow_is_named(tiny_bundle: Path, tmp_path: Path) -
     assert last.startswith(f"ValueError: version cannot be served: Triton at {address} did not answer in time; check")
 
 
-def test_triton_killed_is_answered_by_the_fallback_and_comes_back(start: Callable[..., Serving]) -> None:
+def test_triton_killed_is_answered_by_the_fallback_and_comes_back(start: Callable[..., Any]) -> None:
     grpc_port, metrics_port = free_ports(2)
     serving = start(backend="triton", triton_grpc_port=grpc_port, triton_metrics_port=metrics_port)
     assert serving.ready.endswith(f"(version 3, candidate; triton 127.0.0.1:{grpc_port}; fallback warm)")
     with Client(serving.url, serving.key) as client:
         before = client.suggest(REQUEST)
         assert not before.degraded
-        kill_stub(serving.process.pid)
+        kill_stub(serving.children())
         during = client.suggest(REQUEST)
         assert during.degraded
         assert [code.code for code in during.codes] == [code.code for code in before.codes]
@@ -277,11 +200,11 @@ def test_triton_killed_is_answered_by_the_fallback_and_comes_back(start: Callabl
             time.sleep(0.1)
         assert not after.degraded
     assert "chartloop_triton_restarts 1.0" in httpx.get(f"{serving.url}/metrics", trust_env=False).text
-    children = descendants(serving.process.pid)
+    children = serving.children()
     assert serving.end() == (0, "")
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
 
 
-def kill_stub(pid: int) -> None:
-    [stub] = [child for child in descendants(pid) if "triton_python_b" in Path(f"/proc/{child}/comm").read_text()]
+def kill_stub(children: set[int]) -> None:
+    [stub] = [child for child in children if "triton_python_b" in Path(f"/proc/{child}/comm").read_text()]
     os.kill(stub, signal.SIGKILL)

@@ -125,14 +125,20 @@ OpenGateway = Callable[..., TestClient]
 
 
 @pytest.fixture
-def open_gateway(engine: Engine, primary: ScriptedBackend, fallback: ScriptedBackend) -> Iterator[OpenGateway]:
-    """Open a gateway with some settings changed; ``with_fallback=False`` leaves the fallback out."""
+def active(primary: ScriptedBackend, fallback: ScriptedBackend) -> ActiveVersion:
+    """The version of the gateway that ``gateway`` opens."""
+    return ActiveVersion(served(primary, fallback))
+
+
+@pytest.fixture
+def make_app(active: ActiveVersion) -> Iterator[Callable[..., TestClient]]:
+    """Open a gateway on a database."""
     opened = []
 
-    def open_(*, with_fallback: bool = True, **settings: Any) -> TestClient:
+    def make(engine: Engine, *, active: ActiveVersion = active, **settings: Any) -> TestClient:
         app = create_app(
             GatewaySettings(**settings),
-            active=ActiveVersion(served(primary, fallback if with_fallback else None, **settings)),
+            active=active,
             engine=engine,
             feedback=FEEDBACK,
             reasons=REASONS,
@@ -143,13 +149,26 @@ def open_gateway(engine: Engine, primary: ScriptedBackend, fallback: ScriptedBac
         opened.append(client)
         return client
 
-    yield open_
+    yield make
     for client in opened:
         client.__exit__(None, None, None)
 
 
 @pytest.fixture
-def gateway(open_gateway: OpenGateway, key: str) -> TestClient:
-    client = open_gateway()
+def open_gateway(
+    make_app: Callable[..., TestClient], engine: Engine, primary: ScriptedBackend, fallback: ScriptedBackend
+) -> OpenGateway:
+    """Open a gateway with some settings changed; ``with_fallback=False`` leaves the fallback out."""
+
+    def open_(*, with_fallback: bool = True, **settings: Any) -> TestClient:
+        active = ActiveVersion(served(primary, fallback if with_fallback else None, **settings))
+        return make_app(engine, active=active, **settings)
+
+    return open_
+
+
+@pytest.fixture
+def gateway(make_app: Callable[..., TestClient], engine: Engine, key: str) -> TestClient:
+    client = make_app(engine)
     client.headers["Authorization"] = f"Bearer {key}"
     return client
