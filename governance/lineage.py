@@ -85,8 +85,14 @@ def require_unseen(records: Sequence[EvaluatedRecord], manifest: Manifest, *, ve
         version: What the message calls it.
 
     Raises:
-        ValueError: A record or a patient is in both; the message counts them.
+        ValueError: A record or a patient is in both, and the message counts them; or the manifest
+            names no patients.
     """
+    if manifest.record_ids and not manifest.patient_hashes:
+        raise ValueError(
+            f"manifest of version {version} holds no patient_hashes, so nobody can tell whether it was trained on the "
+            "evaluation patients; train the version again"
+        )
     trained_ids, trained_patients = set(manifest.record_ids), set(manifest.patient_hashes)
     by_id = {record.record_id for record in records if record.record_id in trained_ids}
     by_patient = {record.record_id for record in records if record.patient_hash in trained_patients}

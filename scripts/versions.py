@@ -195,4 +195,8 @@ def _mend_alias(database_url: str | None, *, data_dir: Path) -> None:
     from ledger.engine import ledger
 
     with ledger(data_dir, url=database_url) as engine:
-        reconcile(engine, data_dir=data_dir)
+        try:
+            reconcile(engine, data_dir=data_dir)
+        except ValueError as error:
+            # Whoever looks for a way out needs the list most of all.
+            Console(stderr=True).print(f"warning: {escape(str(error))}", soft_wrap=True, highlight=False)

@@ -63,3 +63,9 @@ def test_records_that_trained_a_version_are_refused_by_id_and_by_patient(
     counts = r"3 of 5 evaluation records leaked into the training of version 2 \(2 by record id, 2 by patient\)"
     with pytest.raises(ValueError, match=counts + ".*--records"):
         require_unseen([*clean, by_id, by_both, by_patient], manifest, version="2")
+
+
+def test_a_manifest_that_names_no_patients_proves_nothing(make_evaluated: Callable[..., EvaluatedRecord]) -> None:
+    manifest = Manifest(record_ids=("t1",), content_sha256="2" * 64, splits={}, sources=())
+    with pytest.raises(ValueError, match="manifest of version 2 holds no patient_hashes"):
+        require_unseen([make_evaluated("r1")], manifest, version="2")

@@ -98,6 +98,18 @@ def test_the_list_mends_an_alias_that_a_crash_left_behind(chartloop: Any, store:
     assert version["aliases"] == ["candidate", "champion"]
 
 
+def test_the_list_is_shown_when_the_champion_is_lost(chartloop: Any, store: Path, reviewer: str) -> None:
+    client = open_registry(DataDirectory.locate(store))
+    (first,) = client.search_model_versions(f"name = '{MODEL_NAME}'")
+    client.create_model_version(MODEL_NAME, first.source, first.run_id, tags=first.tags)
+    chartloop("versions", "promote", "2", "--reason", "second", "--key", reviewer, "--data-dir", store)
+    client.delete_model_version(MODEL_NAME, "2")
+    told = chartloop("versions", "list", "--json", "--data-dir", store)
+    assert told.code == 0
+    assert [version["number"] for version in told.json] == [1]
+    assert "warning: version 2, champion by promotion 1, cannot bear the alias" in told.err
+
+
 def test_the_list_makes_no_ledger(chartloop: Any, store: Path) -> None:
     assert chartloop("versions", "list", "--data-dir", store).code == 0
     assert not (store / "chartloop.db").exists()
