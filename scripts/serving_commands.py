@@ -1,4 +1,4 @@
-"""Commands of stages 6 and 7: serve a version, ask it for suggestions."""
+"""Commands of stages 6 to 8: serve a version, ask it for suggestions, answer them."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from scripts.deciding import decide, local_key
 from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DatabaseUrl, DataDir, print_json
 
 __all__ = ["add_to"]
@@ -23,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     """Put the commands on the root."""
     app.command()(serve)
     app.command()(suggest)
+    app.command()(decide)
 
 
 def serve(
@@ -115,19 +117,12 @@ def suggest(
 
     Example: [bold]chartloop suggest note.txt --setting emergency --specialty emergency-medicine[/bold]
     """
-    from clinical_coding.data_directory import DataDirectory
-    from ledger.principals import LOCAL_KEY_FILE
     from serving.client import Client
     from serving.highlight import render
     from serving.request_file import read_request
 
     request = read_request(file, setting=setting, specialty=specialty)
-    if key is None:
-        key_file = DataDirectory.locate(data_dir).keys / LOCAL_KEY_FILE
-        if not key_file.is_file():
-            raise ValueError(f"no key: {key_file} does not exist; start chartloop serve first, or give --key")
-        key = key_file.read_text(encoding="ascii").strip()
-    with Client(url, key) as client:
+    with Client(url, local_key(key, data_dir=data_dir)) as client:
         suggestion = client.suggest(request)
     if as_json:
         print_json(suggestion.model_dump(mode="json"))

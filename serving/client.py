@@ -1,11 +1,16 @@
-"""The typed client of the gateway, which ``chartloop suggest`` uses."""
+"""The typed client of the gateway, which ``chartloop suggest`` and ``chartloop decide`` use."""
 
-from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote, urlsplit
 
 import httpx
 
+from clinical_coding.artefact import new_id
+from clinical_coding.decisions import Decision
 from clinical_coding.suggestions import Suggestion, SuggestionRequest
+
+if TYPE_CHECKING:
+    from feedback.decision_routes import DecisionAnswer, Decisions, KeptDecision
 
 __all__ = ["Client", "GatewayError", "GatewayUnreachableError", "RequestRefusedError"]
 
@@ -47,6 +52,7 @@ class Client:
 
         with Client("http://127.0.0.1:8080", key) as client:
             suggestion = client.suggest(request)
+            client.decide(Decision(suggestion_id=suggestion.suggestion_id, seconds_spent=20))
     """
 
     def __init__(self, base_url: str, key: str, *, timeout_seconds: float = 30.0) -> None:
@@ -80,11 +86,58 @@ class Client:
             GatewayUnreachableError: Nobody answered.
             RequestRefusedError: The gateway refused.
         """
-        body = request.model_dump_json(exclude_none=True)
-        response = self._send("POST", "/v1/suggestions", content=body, headers={"Content-Type": "application/json"})
-        if response.is_error:
-            raise _refusal(response)
-        return Suggestion.model_validate_json(response.content)
+        return Suggestion.model_validate_json(self._post("/v1/suggestions", request.model_dump_json(exclude_none=True)))
+
+    def suggestion(self, suggestion_id: str) -> Suggestion:
+        """Read back a suggestion as it was answered.
+
+        Raises:
+            GatewayUnreachableError: Nobody answered.
+            RequestRefusedError: There is none for this key.
+        """
+        return Suggestion.model_validate_json(self._get(f"/v1/suggestions/{quote(suggestion_id, safe='')}"))
+
+    def decide(self, decision: Decision, *, idempotency_key: str | None = None) -> "DecisionAnswer":
+        """Say what became of a suggestion; stored exactly once.
+
+        Args:
+            decision: What was decided; suggested codes that it does not mention stand.
+            idempotency_key: The same for each attempt to send this decision; a new one when None, with
+                which a call that got no answer cannot be repeated safely.
+
+        Raises:
+            GatewayUnreachableError: Nobody answered.
+            RequestRefusedError: The gateway refused.
+        """
+        # Late: these come with the endpoints, and who only suggests does without.
+        from feedback.decision_routes import DecisionAnswer
+
+        content = decision.model_dump_json(exclude_none=True)
+        key = idempotency_key or new_id()
+        return DecisionAnswer.model_validate_json(self._post("/v1/decisions", content, **{"Idempotency-Key": key}))
+
+    def decision(self, decision_id: str) -> "KeptDecision":
+        """Read back a decision.
+
+        Raises:
+            GatewayUnreachableError: Nobody answered.
+            RequestRefusedError: There is none for this key.
+        """
+        from feedback.decision_routes import KeptDecision
+
+        return KeptDecision.model_validate_json(self._get(f"/v1/decisions/{quote(decision_id, safe='')}"))
+
+    def decisions_on(self, suggestion_id: str) -> "Decisions":
+        """Read back what was said of a suggestion, oldest first; a coder sees own decisions.
+
+        Raises:
+            GatewayUnreachableError: Nobody answered.
+            RequestRefusedError: There is no such suggestion.
+        """
+        from feedback.decision_routes import Decisions
+
+        path = f"/v1/suggestions/{quote(suggestion_id, safe='')}/decisions"
+        return Decisions.model_validate_json(self._get(path))
 
     def ready(self) -> bool:
         """Whether a suggestion would be answered now.
@@ -93,6 +146,18 @@ class Client:
             GatewayUnreachableError: Nobody answered.
         """
         return self._send("GET", "/readyz").status_code == httpx.codes.OK
+
+    def _post(self, path: str, content: str, **headers: str) -> bytes:
+        response = self._send("POST", path, content=content, headers={"Content-Type": "application/json"} | headers)
+        if response.is_error:
+            raise _refusal(response)
+        return response.content
+
+    def _get(self, path: str) -> bytes:
+        response = self._send("GET", path)
+        if response.is_error:
+            raise _refusal(response)
+        return response.content
 
     def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
