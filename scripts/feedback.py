@@ -2,7 +2,7 @@
 
 import typer
 
-from scripts import feedback_adjudication, feedback_decisions, feedback_training_set
+from scripts import feedback_adjudication, feedback_decisions, feedback_simulation, feedback_training_set
 
 __all__ = ["app"]
 
@@ -23,3 +23,4 @@ def _group() -> None:
 feedback_decisions.add_to(app)
 feedback_adjudication.add_to(app)
 feedback_training_set.add_to(app)
+feedback_simulation.add_to(app)
