@@ -123,6 +123,8 @@ def _summarise(suggestion: Suggestion) -> Text:
         ("version ", "dim"),
         f"{version.name} {version.number or version.bundle_sha256[:12]}",
         f" ({version.alias})" if version.alias else "",
+        ("\nsuggestion ", "dim"),
+        suggestion.suggestion_id,
     )
     if suggestion.degraded:
         text.append("  degraded: the fallback answered", style="bold red")
