@@ -36,6 +36,14 @@ class NotWrittenError(SQLAlchemyError):
     """
 
 
+class _TransactionLostError(Exception):
+    """Work ended the transaction that it shared."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__()
+        self.failure = failure
+
+
 class _Job(Generic[T]):
     def __init__(self, work: Callable[[Connection], T]) -> None:
         self._work = work
@@ -44,26 +52,13 @@ class _Job(Generic[T]):
         self.is_done = False
 
     def run(self, connection: Connection) -> None:
-        """Do the work.
-
-        Raises:
-            Exception: The transaction itself did not survive, and with it nobody's writes.
-        """
+        """Do the work."""
         try:
-            with connection.begin_nested():
-                self._result = self._try_work(connection)
-        except Exception as error:
-            # A full disk makes SQLite end the whole transaction: the savepoint is gone, and what
-            # followed would be committed one by one, outside of any transaction of ours.
-            if error is not self.error or not _is_open(connection):
-                raise self.error or error  # noqa: B904
-
-    def _try_work(self, connection: Connection) -> T:
-        try:
-            return self._work(connection)
+            self._result = _in_savepoint(connection, self._work)
+        except _TransactionLostError:
+            raise
         except Exception as error:
             self.error = error
-            raise
 
     def result(self) -> T:
         error, self.error = self.error, None
@@ -92,11 +87,10 @@ class _SharedJob(_Job[T]):
 def _run_together(jobs: Sequence[_SharedJob[Any]], connection: Connection) -> None:
     """Do several writes of one kind in one go; where that fails, each by itself, so that only the faulty one fails."""
     try:
-        with connection.begin_nested():
-            results = jobs[0].kind(connection, [job.item for job in jobs])
+        results = _in_savepoint(connection, lambda inside: jobs[0].kind(inside, [job.item for job in jobs]))
+    except _TransactionLostError:
+        raise
     except Exception:
-        if not _is_open(connection):
-            raise
         for job in jobs:
             job.run(connection)
         return
@@ -163,8 +157,9 @@ class _Group:
                 _run_all(self._taken, connection)
         except Exception as error:
             # Nothing of the group is durable, so nobody in it may believe otherwise.
+            failure = error.failure if isinstance(error, _TransactionLostError) else error
             for job in self._taken:
-                job.error = job.error or error
+                job.error = job.error or failure
         with self._changed:
             self._end_lead()
 
@@ -185,6 +180,29 @@ class _Group:
             elif job in self._waiting:
                 # Else it would be done later, when nobody expects it any more.
                 self._waiting.remove(job)
+
+
+def _in_savepoint(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """Do some work whose failure undoes its own writes alone.
+
+    Raises:
+        _TransactionLostError: The transaction did not survive, and with it nobody's writes.
+        Exception: What the work raised.
+    """
+    failure: Exception | None = None
+    try:
+        with connection.begin_nested():
+            try:
+                return work(connection)
+            except Exception as error:
+                failure = error
+                raise
+    except Exception as error:
+        # A full disk makes SQLite end the whole transaction: the savepoint is gone, and what
+        # followed would be committed one by one, outside of any transaction of ours.
+        if error is not failure or not _is_open(connection):
+            raise _TransactionLostError(failure or error) from error
+        raise
 
 
 def _is_open(connection: Connection) -> bool:
