@@ -52,7 +52,7 @@ NUM_RECORDS: Final = 50
 _WARM_UP: Final = 80
 _ROWS_AT_ONCE: Final = 200
 _SERVER: Final = """
-import json, sys
+import socket, sys
 import uvicorn
 from fastapi import FastAPI, Request
 from pathlib import Path
@@ -73,9 +73,11 @@ app = FastAPI()
 settings, reasons = load_feedback(configs / "feedback.yaml"), load_reasons(configs / "reasons.yaml")
 app.include_router(decision_router(engine, acting=acting, settings=settings, reasons=reasons))
 server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-socket = server.config.bind_socket()
-print(socket.getsockname()[1], flush=True)
-server.run(sockets=[socket])
+listener = server.config.bind_socket()
+# Connections inherit it; asyncio sets it only where the listener names its protocol, which uvicorn's does not.
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+print(listener.getsockname()[1], flush=True)
+server.run(sockets=[listener])
 """
 Ask = Callable[[int, Decision], object]
 

@@ -51,7 +51,9 @@ def claim_port(port: int) -> Iterator[socket.socket]:
     Raises:
         ValueError: It is in use, or is no port.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    # The protocol is named, since asyncio sends small answers at once only on connections that name it;
+    # others wait some 40 ms for the client's delayed acknowledgement (RFC 9293, section 3.7.4).
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
