@@ -6,7 +6,7 @@ differ in one code; on an audit they are the same, and the supervisor judges the
     verdict          positive             negative
     ai-right         the model's          the coder's other ones
     coder-right      the coder's          the model's other ones     (overrides only)
-    both-wrong       the codes given      what either answered, unless given
+    both-wrong       the codes given      what either answered, unless given; an empty list says that none is right
     policy-unclear   none                 none: it never trains
 
 It knows no database, and does not judge whether a code exists (``feedback.code_validity``).
@@ -164,9 +164,10 @@ def _both_wrong(
     elif claimed := sorted(positive & either):
         right = "ai-right" if claimed[0] in answers.ai else "coder-right"
         raise InvalidError(f"codes hold {claimed[0]} as positive, but both-wrong says it is wrong; choose {right}")
-    elif not positive:
+    elif not positive and not (is_given and answers.ai and answers.coder):
         same = " (that no code is right is said by coder-right)" if not answers.coder else ""
         same = " (that no code is right is said by ai-right)" if not answers.ai else same
+        same = same or ", or be given empty where no code is right"
         raise InvalidError(f"codes must name a correct code for both-wrong, state positive{same}")
     return positive, negative
 

@@ -118,7 +118,7 @@ def adjudicate(
         typer.Option("--code", help="A correct code, as icd10cm:I10; once for each. For both-wrong, which needs them."),
     ] = None,
     no_codes: Annotated[
-        bool, typer.Option("--no-codes", help="No code stands at all: for both-wrong on an audit.")
+        bool, typer.Option("--no-codes", help="No code is right: for both-wrong on an audit or a modified code.")
     ] = False,
     key: Key = None,
     as_json: AsJson = False,
