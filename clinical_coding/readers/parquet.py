@@ -38,7 +38,7 @@ _CODE: Final = pa.struct(
 )
 _SCHEMA: Final = pa.schema(
     {"schema_version": pa.int8(), "record_id": pa.string(), "patient_id": pa.string(), "split": pa.string()}
-    | {"encounter": _ENCOUNTER, "notes": pa.list_(_NOTE), "codes": pa.list_(_CODE)}
+    | {"encounter": _ENCOUNTER, "notes": pa.list_(_NOTE), "codes": pa.list_(_CODE), "unlisted": pa.string()}
 )
 
 

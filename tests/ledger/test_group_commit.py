@@ -231,7 +231,9 @@ def test_an_interrupt_tells_those_who_shared_the_transaction(engine: Engine, say
     assert write(engine, say("b")) == "b"
 
 
-def test_a_write_whose_caller_is_interrupted_while_it_waits_is_not_done_later(engine: Engine, say: Any) -> None:
+def test_a_write_whose_caller_is_interrupted_while_it_waits_is_not_done_later(
+    engine: Engine, say: Any, request: pytest.FixtureRequest
+) -> None:
     is_held, may_go = threading.Event(), threading.Event()
 
     def hold(_: Connection) -> None:
@@ -243,6 +245,9 @@ def test_a_write_whose_caller_is_interrupted_while_it_waits_is_not_done_later(en
             pass
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell that starts the tests in the background has them ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with ThreadPoolExecutor(2) as pool:
         holder = pool.submit(write, engine, hold)
         assert is_held.wait(30)
