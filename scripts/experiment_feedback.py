@@ -74,8 +74,8 @@ def main(
     first_seed: Annotated[int, typer.Option("--first-seed", min=1, help="The first of them.")] = 1,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Seeds side by side.")] = 2,
     base: Annotated[int, typer.Option("--base", min=50, help="Records that version 1 learns from.")] = 300,
-    fresh: Annotated[int, typer.Option("--fresh", min=50, help="Encounters that coders decide on.")] = 700,
-    evaluation: Annotated[int, typer.Option("--evaluation", min=50, help="Records to measure on.")] = 400,
+    fresh: Annotated[int, typer.Option("--fresh", min=50, help="Encounters that coders decide on.")] = 500,
+    evaluation: Annotated[int, typer.Option("--evaluation", min=50, help="Records to measure on.")] = 300,
     work: Annotated[
         Path, typer.Option("--work", help="Where finished steps are kept; an interrupted run goes on.")
     ] = DEFAULT_DATA_DIR / "feedback-experiment",
