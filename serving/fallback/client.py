@@ -131,11 +131,11 @@ class FallbackBackend:
 
     async def stop(self) -> None:
         """End the worker and fail what waits for it."""
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
-        self._supervisor = None
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.cancel()
+            # Not awaited itself: its cancellation would pass for that of whoever waits here.
+            await asyncio.wait({supervisor})
         await self._end_process()
 
     async def score(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
@@ -277,16 +277,17 @@ class FallbackBackend:
                 answer.set_exception(error)
 
     async def _end_process(self) -> None:
-        """End the worker, which has nothing to save. Safe to call again after it was cancelled half-way."""
-        if self._process is None:
+        """End the worker, which has nothing to save. Safe to call again, and twice at once."""
+        if (process := self._process) is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+            process.terminate()
         try:
-            await asyncio.wait_for(self._process.wait(), _END_TIMEOUT_SECONDS)
+            async with asyncio.timeout(_END_TIMEOUT_SECONDS):
+                await process.wait()
         except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+            process.kill()
+            await process.wait()
         self._process = None
 
 

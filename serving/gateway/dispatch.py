@@ -7,7 +7,6 @@ else. A canary is also what readiness means here, for Triton calls a model ready
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,11 +109,11 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Stop looking for the primary's return."""
-        for task in (self._probe, self._doubt):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        watches = {task for task in (self._probe, self._doubt) if task is not None}
+        for task in watches:
+            task.cancel()
+        if watches:
+            await asyncio.wait(watches)
 
     async def _ask_primary(self, notes: Sequence[Note]) -> tuple[PredictedCode, ...]:
         share = self._settings.primary_share_of_deadline if self._fallback is not None else 1.0

@@ -204,6 +204,20 @@ def test_supervision_outlives_a_worker_that_cannot_be_started(tiny_bundle: Path,
     asyncio.run(main())
 
 
+def test_who_stops_a_worker_can_be_cancelled_meanwhile(run: Callable[..., None]) -> None:
+    async def scenario(backend: FallbackBackend) -> None:
+        await warm(backend)
+        assert backend.pid is not None
+        os.kill(backend.pid, signal.SIGSTOP)  # So that its end takes a while.
+        stopping = asyncio.create_task(backend.stop())
+        await asyncio.sleep(0.1)
+        stopping.cancel()
+        await asyncio.wait({stopping}, timeout=10)
+        assert stopping.cancelled()
+
+    run(scenario)
+
+
 def test_the_worker_ends_with_a_parent_that_was_killed(tiny_bundle: Path, tmp_path: Path) -> None:
     program = f"""
 import asyncio
