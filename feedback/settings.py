@@ -6,19 +6,17 @@ does not know what is done with them.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from clinical_coding.artefact import describe_errors
 from clinical_coding.decisions import CodeAction, ReasonCode
+from clinical_coding.settings_file import load_settings
 from feedback.errors import InvalidError
 
 __all__ = ["FeedbackSettings", "Reason", "ReasonCodes", "load_feedback", "load_reasons"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class _Model(BaseModel):
@@ -116,7 +114,7 @@ def load_feedback(path: Path) -> FeedbackSettings:
     Raises:
         ValueError: The file is missing, is not YAML, or has a missing, wrong or unknown field.
     """
-    return _load(path, FeedbackSettings)
+    return load_settings(path, FeedbackSettings)
 
 
 def load_reasons(path: Path) -> ReasonCodes:
@@ -125,17 +123,4 @@ def load_reasons(path: Path) -> ReasonCodes:
     Raises:
         ValueError: The file is missing, is not YAML, or has a missing, wrong or unknown field.
     """
-    return _load(path, ReasonCodes)
-
-
-def _load(path: Path, model: type[Settings]) -> Settings:
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"settings file {path} cannot be read ({error.strerror}); name another") from None
-    except yaml.YAMLError:
-        raise ValueError(f"settings file {path} is not YAML; see configs/ for examples") from None
-    try:
-        return model.model_validate({} if values is None else values)
-    except ValidationError as error:
-        raise ValueError(f"settings file {path}: {describe_errors(error)}") from None
+    return load_settings(path, ReasonCodes)

@@ -1,20 +1,17 @@
 """All settings of ``chartloop serve``, read from YAML files that hold values only."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from clinical_coding.artefact import describe_errors
+from clinical_coding.settings_file import load_settings
 from serving.fallback.client import FallbackSettings
 from serving.gateway.routing import RoutingSettings
 from serving.gateway.settings import GatewaySettings
 from serving.triton.config import Device, DynamicBatching
 
 __all__ = ["ServingSettings", "TritonSettings", "load_routing", "load_serving"]
-
-Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class TritonSettings(BaseModel):
@@ -55,7 +52,7 @@ def load_serving(path: Path) -> ServingSettings:
     Raises:
         ValueError: The file is missing, is not YAML, or has a wrong or unknown field.
     """
-    return _load(path, ServingSettings)
+    return load_settings(path, ServingSettings)
 
 
 def load_routing(path: Path) -> RoutingSettings:
@@ -64,17 +61,4 @@ def load_routing(path: Path) -> RoutingSettings:
     Raises:
         ValueError: The file is missing, is not YAML, or has a wrong or unknown field.
     """
-    return _load(path, RoutingSettings)
-
-
-def _load(path: Path, model: type[Settings]) -> Settings:
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"settings file {path} cannot be read ({error.strerror}); name another") from None
-    except yaml.YAMLError:
-        raise ValueError(f"settings file {path} is not YAML; see configs/ for examples") from None
-    try:
-        return model.model_validate({} if values is None else values)
-    except ValidationError as error:
-        raise ValueError(f"settings file {path}: {describe_errors(error)}") from None
+    return load_settings(path, RoutingSettings)

@@ -6,11 +6,11 @@ Rates are shares of 0 to 1. The module knows neither suggestions nor the ledger.
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from clinical_coding.artefact import Artefact, describe_errors
+from clinical_coding.artefact import Artefact
 from clinical_coding.codes import CodeSystem, normalise_code
+from clinical_coding.settings_file import load_settings
 
 __all__ = ["Habit", "SimulatedCoder", "SimulatedSupervisor", "SimulationSettings", "load_simulation"]
 
@@ -96,13 +96,4 @@ def load_simulation(path: Path) -> SimulationSettings:
     Raises:
         ValueError: The file is missing, is no YAML, or a field is wrong; the message names it.
     """
-    if not path.is_file():
-        raise ValueError(f"configuration {path} does not exist; the one that comes with chartloop is in configs/")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError:
-        raise ValueError(f"configuration {path} is not valid YAML; check indentation and colons") from None
-    try:
-        return SimulationSettings.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(f"configuration {path}: {describe_errors(error)}") from None
+    return load_settings(path, SimulationSettings)
