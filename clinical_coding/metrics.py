@@ -1,28 +1,22 @@
 """What a version's predictions are worth, on the whole and by slice (stage 4).
 
-Gold is every code in state positive. Codes in state unknown are masked: taken out of gold,
-suggestions and ranking before anything is counted; so are, on a record whose unlisted codes are
-unknown, all that it does not list. It knows neither models nor files.
-A ratio whose denominator is 0 is 0, as in scikit-learn with ``zero_division=0``.
+It knows neither models nor files. A ratio whose denominator is 0 is 0, as in scikit-learn with ``zero_division=0``.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clinical_coding.codes import CodeState
+from clinical_coding.judging import Outcome, Truth, judge
 from clinical_coding.predictions import Prediction
-from clinical_coding.records import CodedRecord, Unlisted
-from clinical_coding.slices import DIMENSIONS, slice_values
-from clinical_coding.visit_levels import level_of
+from clinical_coding.records import CodedRecord
+from clinical_coding.slices import DIMENSIONS
 
-__all__ = ["Evaluation", "Metrics", "Truth", "best_threshold", "evaluate"]
-
-_TOP: Final = 8
+__all__ = ["Evaluation", "Metrics", "best_threshold", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +122,7 @@ def evaluate(
                 f"prediction for record {prediction.record_id!r} matches no record, or comes twice; "
                 "evaluate the same records that were predicted"
             )
-        outcome = _compare(truth, prediction)
+        outcome = judge(truth, prediction)
         overall.add(outcome)
         for dimension, value in truth.slices:
             slices[dimension][value].add(outcome)
@@ -179,70 +173,6 @@ def best_threshold(
     return float(middle if middle > lower else ranked[best]), float(f1[best])
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What is known of one record's codes; it holds no note."""
-
-    gold: frozenset[str]
-    unknown: frozenset[str]
-    listed: frozenset[str] | None
-    """The only codes of which anything is known; null where all but the unknown ones are."""
-    slices: tuple[tuple[str, str], ...]
-
-    @classmethod
-    def of(cls, record: CodedRecord, *, dimensions: Sequence[str] = ()) -> Self:
-        """Take from a record what predictions are compared with."""
-        gold = record.keys()
-        return cls(
-            gold=gold,
-            # One code may stand twice, with different modifiers; known gold outweighs unknown.
-            unknown=record.keys(CodeState.UNKNOWN) - gold,
-            listed=gold | record.keys(CodeState.NEGATIVE) if record.unlisted is Unlisted.UNKNOWN else None,
-            slices=slice_values(record.encounter, dimensions=dimensions),
-        )
-
-    def knows(self, key: str) -> bool:
-        """Say whether a code is judged on this record, or masked."""
-        return key not in self.unknown and (self.listed is None or key in self.listed)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """One record's comparison."""
-
-    gold: frozenset[str]
-    suggested: frozenset[str]
-    average_precision: float
-    precision_at_top: float
-    levels: Counter[str]
-
-
-def _compare(truth: Truth, prediction: Prediction) -> _Outcome:
-    ranked = [(key, code.suggested) for code in prediction.codes if truth.knows(key := code.key)]
-    ranks = [rank for rank, (key, _) in enumerate(ranked, start=1) if key in truth.gold]
-    suggested = [key for key, is_suggested in ranked if is_suggested]
-    return _Outcome(
-        gold=truth.gold,
-        suggested=frozenset(suggested),
-        average_precision=_ratio(sum(hits / rank for hits, rank in enumerate(ranks, start=1)), len(truth.gold)),
-        precision_at_top=sum(rank <= _TOP for rank in ranks) / _TOP,
-        levels=Counter(
-            _judge_level(*place, key=key, suggested=suggested) for key in truth.gold if (place := level_of(key))
-        ),
-    )
-
-
-def _judge_level(family: str, level: int, *, key: str, suggested: list[str]) -> str:
-    """Compare a gold visit code with the first suggested one of its family."""
-    if key in suggested:
-        return "right"
-    for other in suggested:
-        place = level_of(other)
-        if place and place[0] == family:
-            return "over" if place[1] > level else "under"
-    return "missed"
-
-
 @dataclass(slots=True)
 class _Tally:
     """Counts over records, from which metrics follow."""
@@ -257,13 +187,13 @@ class _Tally:
     suggested: Counter[str] = field(default_factory=Counter)
     correct: Counter[str] = field(default_factory=Counter)
 
-    def add(self, outcome: _Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         self.num_records += 1
         self.num_exact += outcome.suggested == outcome.gold
         if outcome.gold:
             self.num_with_gold += 1
             self.sum_average_precision += outcome.average_precision
-            self.sum_precision_at_top += outcome.precision_at_top
+            self.sum_precision_at_top += outcome.precision_at_8
         self.levels.update(outcome.levels)
         self.gold.update(outcome.gold)
         self.suggested.update(outcome.suggested)

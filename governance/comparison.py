@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from clinical_coding.codes import split_key
 from clinical_coding.comparisons import ChangedCode, CodeOutcome, ComparedVersion, Comparison, Difference
 from clinical_coding.evaluation_set import COMPARED_DIMENSIONS, EvaluatedRecord, evaluation_set_sha256
+from clinical_coding.judging import Outcome
 from clinical_coding.predictions import Prediction
 from governance.bootstrap import percentile_interval, resampled_sums
-from governance.outcomes import METRICS, Outcome, count, outcomes_of
+from governance.outcomes import METRICS, count, outcomes_of
 
 __all__ = ["SMALL_RECORDS", "Measured", "compare"]
 

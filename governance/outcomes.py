@@ -1,34 +1,24 @@
 """What a version did on each record of an evaluation set, as counts that add up.
 
-Judges and masks as ``clinical_coding.metrics`` does, whose values follow from the sums.
+The values of ``clinical_coding.metrics`` follow from the sums.
 
 Shapes: N records, C columns.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinical_coding.evaluation_set import EvaluatedRecord
-from clinical_coding.metrics import Truth
+from clinical_coding.judging import Outcome, Truth, judge
 from clinical_coding.predictions import Prediction
 from clinical_coding.records import Unlisted
 
-__all__ = ["METRICS", "Outcome", "count", "outcomes_of"]
+__all__ = ["METRICS", "count", "outcomes_of"]
 
 _RECORDS, _GOLD, _WITH_GOLD, _SUGGESTED, _CORRECT, _PRECISIONS, _EXACT = range(7)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One record under one version."""
-
-    gold: frozenset[str]
-    suggested: frozenset[str]
-    average_precision: float
 
 
 def outcomes_of(
@@ -55,7 +45,7 @@ def outcomes_of(
                 f"the prediction of version {version} for record {prediction.record_id!r} matches no record, or comes "
                 "twice; compare predictions of just the evaluation records"
             )
-        by_record[prediction.record_id] = _judge(record, prediction)
+        by_record[prediction.record_id] = judge(_truth(record), prediction)
     if missing := [record_id for record_id in records if record_id not in by_record]:
         raise ValueError(
             f"version {version} has no prediction for record {missing[0]!r} ({len(missing)} in all); "
@@ -64,21 +54,13 @@ def outcomes_of(
     return [by_record[record_id] for record_id in records]
 
 
-def _judge(record: EvaluatedRecord, prediction: Prediction) -> Outcome:
+def _truth(record: EvaluatedRecord) -> Truth:
     gold = frozenset(record.positive)
-    truth = Truth(
+    return Truth(
         gold=gold,
         unknown=frozenset(record.unknown),
         listed=gold.union(record.negative) if record.unlisted is Unlisted.UNKNOWN else None,
         slices=(),
-    )
-    ranked = [code for code in prediction.codes if truth.knows(code.key)]
-    ranks = [rank for rank, code in enumerate(ranked, start=1) if code.key in gold]
-    precisions = sum(hits / rank for hits, rank in enumerate(ranks, start=1))
-    return Outcome(
-        gold=gold,
-        suggested=frozenset(code.key for code in ranked if code.suggested),
-        average_precision=precisions / len(gold) if gold else 0.0,
     )
 
 

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from clinical_coding.metrics import Evaluation, Metrics, Truth
+from clinical_coding.judging import Truth
+from clinical_coding.metrics import Evaluation, Metrics
 from clinical_coding.predictions import Prediction
 from clinical_coding.records import CodedRecord
 
