@@ -16,10 +16,11 @@ import pytest
 from rich.console import Console
 from sqlalchemy import Engine, text
 
-from clinical_coding.artefact import sha256_of_file
+from clinical_coding.artefact import new_id, sha256_of_file
 from clinical_coding.bundle import BaseModelName, Bundle, Calibration, Windowing
 from clinical_coding.data_directory import DATA_DIRECTORY_VARIABLE, TRACKING_URI_VARIABLE
 from clinical_coding.readers import read_records
+from clinical_coding.suggestions import Suggestion
 from ledger.engine import default_url, migrate, open_engine
 
 if TYPE_CHECKING:
@@ -100,6 +101,26 @@ def make_bundle(tmp_path: Path) -> BundleMaker:
         )
         (folder / "bundle.json").write_text(bundle.model_dump_json())
         return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def suggest_i10() -> Callable[[], Suggestion]:
+    """Make a suggestion of the one code I10, with an id of its own each time."""
+
+    def make() -> Suggestion:
+        code = {"system": "icd10cm", "code": "I10", "description": None, "confidence": 0.9, "rank": 1}
+        return Suggestion.model_validate(
+            {
+                "suggestion_id": new_id(),
+                "version": {"name": "clinical-coder", "number": 1, "alias": None, "bundle_sha256": "0" * 64},
+                "route": {"decision": "assisted", "rules": [], "record_confidence": 0.9},
+                "degraded": False,
+                "codes": [code | {"evidence": [], "alternatives": []}],
+                "trace_id": "0" * 32,
+            }
+        )
 
     return make
 

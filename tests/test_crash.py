@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,7 +17,6 @@ from typing import Any
 import httpx
 from sqlalchemy import Connection, Engine, select
 
-from clinical_coding.artefact import new_id
 from clinical_coding.suggestions import Suggestion, SuggestionRequest
 from feedback.tables import decisions, overrides
 from ledger.audit_log import entries
@@ -39,23 +38,7 @@ REQUEST = SuggestionRequest.model_validate(
 )
 
 
-def make_suggestion() -> Suggestion:
-    code = {"system": "icd10cm", "code": "I10", "description": None, "confidence": 0.9, "rank": 1}
-    return Suggestion.model_validate(
-        {
-            "suggestion_id": new_id(),
-            "version": {"name": "clinical-coder", "number": 1, "alias": None, "bundle_sha256": "0" * 64},
-            "route": {"decision": "assisted", "rules": [], "record_confidence": 0.5},
-            "degraded": False,
-            "codes": [code | {"evidence": [], "alternatives": []}],
-            "trace_id": "0" * 32,
-        }
-    )
-
-
-def store_suggestions(engine: Engine, *, principal: Principal) -> list[str]:
-    made = [make_suggestion() for _ in range(NUM_SUGGESTIONS)]
-
+def store_suggestions(engine: Engine, made: Sequence[Suggestion], *, principal: Principal) -> list[str]:
     def work(connection: Connection) -> None:
         for suggestion in made:
             store(connection, REQUEST, suggestion, principal=principal)
@@ -129,13 +112,15 @@ def decide_and_kill(process: "subprocess.Popen[str]", url: str, key: str, *, ids
     return acknowledged
 
 
-def test_what_the_gateway_acknowledged_survives_it(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_what_the_gateway_acknowledged_survives_it(
+    tiny_bundle: Path, tmp_path: Path, suggest_i10: Callable[[], Suggestion]
+) -> None:
     data_dir = tmp_path / "data"
     with ledger(data_dir) as engine:
         key = create_key(engine, role="coder", name="ann")
         principal = authenticate(engine, key)
         assert principal is not None
-        ids = store_suggestions(engine, principal=principal)
+        ids = store_suggestions(engine, [suggest_i10() for _ in range(NUM_SUGGESTIONS)], principal=principal)
     with serving(tiny_bundle, data_dir) as (process, url):
         acknowledged = decide_and_kill(process, url, key, ids=ids)
     with serving(tiny_bundle, data_dir) as (_, url), ledger(data_dir) as engine:

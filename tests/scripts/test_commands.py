@@ -29,12 +29,14 @@ finally:
     print("imported", sorted(set({HEAVY}) & set(sys.modules)))
 """
 COMMANDS = [
-    (), ("train",), ("predict",), ("evaluate",), ("serve",), ("suggest",), ("versions",), ("versions", "list"),
+    (), ("train",), ("predict",), ("evaluate",), ("serve",), ("suggest",), ("decide",),
+    ("versions",), ("versions", "list"),
     ("versions", "compare"), ("versions", "promote"), ("versions", "rollback"), ("versions", "history"),
     ("records",), ("records", "check"), ("records", "convert"), ("keys",), ("keys", "create"), ("keys", "revoke"),
     ("keys", "list"), ("keys", "replace"),
     ("audit",), ("audit", "verify"), ("audit", "head"), ("audit", "list"), ("audit", "purge"),
     ("feedback",), ("feedback", "queue"), ("feedback", "show"), ("feedback", "release"), ("feedback", "adjudicate"),
+    ("feedback", "import"), ("feedback", "export"), ("feedback", "trace"), ("feedback", "simulate"),
 ]  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clinical_coding.artefact import new_id
 from clinical_coding.readers import read_records
 from clinical_coding.suggestions import Suggestion, SuggestionRequest
 from ledger.engine import ledger
@@ -14,21 +14,11 @@ from ledger.suggestions import store
 
 
 @pytest.fixture
-def suggestion_id(tmp_path: Path) -> str:
+def suggestion_id(tmp_path: Path, suggest_i10: Callable[[], Suggestion]) -> str:
     """A suggestion of I10 stored in the data directory ``tmp_path``."""
     [record] = read_records("sample:1")
     request = SuggestionRequest(record_id=record.record_id, encounter=record.encounter, notes=record.notes)
-    code = {"system": "icd10cm", "code": "I10", "description": None, "confidence": 0.9, "rank": 1}
-    suggestion = Suggestion.model_validate(
-        {
-            "suggestion_id": new_id(),
-            "version": {"name": "clinical-coder", "number": 1, "alias": None, "bundle_sha256": "0" * 64},
-            "route": {"decision": "assisted", "rules": [], "record_confidence": 0.9},
-            "degraded": False,
-            "codes": [code | {"evidence": [], "alternatives": []}],
-            "trace_id": "0" * 32,
-        }
-    )
+    suggestion = suggest_i10()
     with ledger(tmp_path) as engine:
         service = authenticate(engine, create_key(engine, role="service", name="ehr"))
         assert service is not None

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from clinical_coding.artefact import new_id
 from clinical_coding.data_directory import DataDirectory
 from clinical_coding.decisions import Decision
 from clinical_coding.manifest import Manifest
@@ -39,23 +38,13 @@ class Judged:
 
 
 @pytest.fixture
-def judged(data_dir: Path) -> Judged:
+def judged(data_dir: Path, suggest_i10: Callable[[], Suggestion]) -> Judged:
     settings, reasons = load_feedback(CONFIGS / "feedback.yaml"), load_reasons(CONFIGS / "reasons.yaml")
     record = next(iter(read_records("sample:20", splits=(Split.TRAIN,))))
     request = SuggestionRequest(
         record_id=record.record_id, patient_id=record.patient_id, encounter=record.encounter, notes=record.notes
     )
-    code = {"system": "icd10cm", "code": "I10", "description": None, "confidence": 0.9, "rank": 1}
-    suggestion = Suggestion.model_validate(
-        {
-            "suggestion_id": new_id(),
-            "version": {"name": "clinical-coder", "number": 1, "alias": None, "bundle_sha256": "0" * 64},
-            "route": {"decision": "assisted", "rules": [], "record_confidence": 0.9},
-            "degraded": False,
-            "codes": [code | {"evidence": [], "alternatives": []}],
-            "trace_id": "0" * 32,
-        }
-    )
+    suggestion = suggest_i10()
     rejected = {"action": "reject", "system": "icd10cm", "code": "I10", "reason": "not-documented"}
     said = {"suggestion_id": suggestion.suggestion_id, "seconds_spent": 2, "codes": [rejected]}
     with ledger(data_dir) as engine:
