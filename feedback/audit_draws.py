@@ -10,25 +10,57 @@ Two strata: ``accepted``, suggestions on the assisted route that a coder let sta
 ``autonomous``. Suggestions that a coder overrode in part are in neither: they are in the queue already.
 """
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random, SystemRandom
 from typing import Final, Literal
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from clinical_coding.artefact import new_id
 from clinical_coding.suggestions import RouteDecision, Suggestion, SuggestionRequest
 from feedback.settings import FeedbackSettings
 from feedback.tables import audit_draws, cases
-from ledger.audit_log import append
+from ledger.audit_log import Entry, append_all
 from ledger.principals import Principal
 from ledger.suggestions import suggestions
 
-__all__ = ["SECURE_SOURCE", "draw_accepted", "draw_autonomous", "inclusion_probability", "name_coder"]
+__all__ = ["SECURE_SOURCE", "Lot", "draw", "draw_autonomous", "inclusion_probability", "name_coder"]
 
 Stratum = Literal["accepted", "autonomous"]
 # The operating system's generator: past draws do not tell the next.
 SECURE_SOURCE: Final[Random] = SystemRandom()
+# Made once: making a statement costs as much as running it.
+_FIRST_STORED: Final = (
+    select(suggestions.c.specialty, func.min(suggestions.c.stored_at).label("at"))
+    .where(suggestions.c.specialty.in_(bindparam("specialties", expanding=True)))
+    .group_by(suggestions.c.specialty)
+)
+_DRAWN: Final = select(audit_draws.c.suggestion_id).where(
+    audit_draws.c.suggestion_id.in_(bindparam("suggestion_ids", expanding=True))
+)
+_INSERT_DRAWS: Final = insert(audit_draws)
+_INSERT_CASES: Final = insert(cases)
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """A suggestion that may be drawn."""
+
+    suggestion_id: str
+    stratum: Stratum
+    """What became of it."""
+    specialty: str
+    """Its service line."""
+    principal: Principal
+    """Who brought it here."""
+    coder_id: str | None
+    """Who decided it, and so may not judge the case; null while nobody has."""
+    settings: FeedbackSettings
+    """The shares, and the place in the queue."""
+    chance: float
+    """From 0 to below 1; drawn when below the inclusion probability."""
 
 
 def inclusion_probability(
@@ -43,44 +75,45 @@ def inclusion_probability(
         settings: The shares.
         at: The moment of the draw.
     """
-    first = connection.execute(
-        select(func.min(suggestions.c.stored_at)).where(suggestions.c.specialty == specialty)
-    ).scalar_one()
-    is_young = first is None or at - first < timedelta(days=settings.first_year_days)
-    if stratum == "accepted":
-        return settings.first_year_accepted_share if is_young else settings.accepted_share
-    return settings.first_year_autonomous_share if is_young else settings.autonomous_share
+    first = _first_stored(connection, [specialty]).get(specialty)
+    return _probability(stratum, settings=settings, first=first, at=at)
 
 
-def draw_accepted(
-    connection: Connection,
-    suggestion_id: str,
-    *,
-    specialty: str,
-    coder: Principal,
-    settings: FeedbackSettings,
-    random_source: Random = SECURE_SOURCE,
-) -> None:
-    """Perhaps draw a suggestion that a coder let stand whole.
+def draw(connection: Connection, lots: Sequence[Lot]) -> list[Entry]:
+    """Draw some of these suggestions; none twice.
 
     Args:
-        connection: Inside ``ledger.group_commit.write``, in the transaction that stores the decision.
-        suggestion_id: Of a suggestion on the assisted route.
-        specialty: Its specialty.
-        coder: Who decided, and so may not judge the case.
-        settings: The shares, and the place in the queue.
-        random_source: Where chance comes from.
+        connection: Inside ``ledger.group_commit.write``, in the transaction that stores what brought them here.
+        lots: Suggestions, each once.
+
+    Returns:
+        What the caller is to append to the audit log, in the same transaction.
     """
-    _draw(
-        connection,
-        suggestion_id,
-        stratum="accepted",
-        specialty=specialty,
-        principal=coder,
-        coder_id=coder.id,
-        settings=settings,
-        random_source=random_source,
-    )
+    # Most are not drawn whatever the age of the service line, and cost no look at the database.
+    near = [lot for lot in lots if lot.chance < getattr(lot.settings, f"first_year_{lot.stratum}_share")]
+    if not near:
+        return []
+    at = datetime.now(UTC)
+    first = _first_stored(connection, {lot.specialty for lot in near})
+    asked = {"suggestion_ids": [lot.suggestion_id for lot in near]}
+    drawn_already = set(connection.execute(_DRAWN, asked).scalars())
+    drawn = []
+    for lot in near:
+        probability = _probability(lot.stratum, settings=lot.settings, first=first.get(lot.specialty), at=at)
+        if lot.chance < probability and lot.suggestion_id not in drawn_already:
+            drawn.append((new_id(), lot, probability))
+    if drawn:
+        connection.execute(_INSERT_DRAWS, [_draw_row(*one, at=at) for one in drawn])
+        connection.execute(_INSERT_CASES, [_case_row(draw_id, lot, at=at) for draw_id, lot, _ in drawn])
+    return [
+        Entry(
+            principal=lot.principal,
+            action="audit-drawn",
+            subject=f"audit-draw:{draw_id}",
+            details={"suggestion_id": lot.suggestion_id, "stratum": lot.stratum, "probability": probability},
+        )
+        for draw_id, lot, probability in drawn
+    ]
 
 
 def draw_autonomous(
@@ -104,16 +137,17 @@ def draw_autonomous(
     """
     if suggestion.route.decision is not RouteDecision.AUTONOMOUS:
         return
-    _draw(
-        connection,
+    lot = Lot(
         suggestion.suggestion_id,
-        stratum="autonomous",
+        "autonomous",
         specialty=request.encounter.specialty,
         principal=principal,
         coder_id=None,
         settings=settings,
-        random_source=random_source,
+        chance=random_source.random(),
     )
+    if entries := draw(connection, [lot]):
+        append_all(connection, entries)
 
 
 def name_coder(connection: Connection, suggestion_id: str, *, coder: Principal) -> None:
@@ -125,42 +159,35 @@ def name_coder(connection: Connection, suggestion_id: str, *, coder: Principal) 
     )
 
 
-def _draw(
-    connection: Connection,
-    suggestion_id: str,
-    *,
-    stratum: Stratum,
-    specialty: str,
-    principal: Principal,
-    coder_id: str | None,
-    settings: FeedbackSettings,
-    random_source: Random,
-) -> None:
-    at = datetime.now(UTC)
-    chance = random_source.random()
-    # Most are not drawn whatever the age of the service line, and cost no look at the database.
-    if chance >= getattr(settings, f"first_year_{stratum}_share"):
-        return
-    probability = inclusion_probability(connection, stratum=stratum, specialty=specialty, settings=settings, at=at)
-    is_drawn_already = select(audit_draws.c.id).where(audit_draws.c.suggestion_id == suggestion_id)
-    if chance >= probability or connection.execute(is_drawn_already).first() is not None:
-        return
-    draw_id = new_id()
-    connection.execute(
-        insert(audit_draws).values(
-            id=draw_id, suggestion_id=suggestion_id, stratum=stratum, probability=probability, drawn_at=at
-        )
-    )
-    connection.execute(
-        insert(cases).values(
-            id=draw_id,
-            kind="audit",
-            suggestion_id=suggestion_id,
-            coder_id=coder_id,
-            priority=settings.audit_priority,
-            opened_at=at,
-            state="open",
-        )
-    )
-    details = {"suggestion_id": suggestion_id, "stratum": stratum, "probability": probability}
-    append(connection, principal=principal, action="audit-drawn", subject=f"audit-draw:{draw_id}", details=details)
+def _first_stored(connection: Connection, specialties: Collection[str]) -> dict[str, datetime]:
+    """When the first suggestion of each service line was stored."""
+    rows = connection.execute(_FIRST_STORED, {"specialties": list(specialties)})
+    return {row.specialty: row.at for row in rows}
+
+
+def _probability(stratum: Stratum, *, settings: FeedbackSettings, first: datetime | None, at: datetime) -> float:
+    is_young = first is None or at - first < timedelta(days=settings.first_year_days)
+    share: float = getattr(settings, f"first_year_{stratum}_share" if is_young else f"{stratum}_share")
+    return share
+
+
+def _draw_row(draw_id: str, lot: Lot, probability: float, *, at: datetime) -> dict[str, object]:
+    return {
+        "id": draw_id,
+        "suggestion_id": lot.suggestion_id,
+        "stratum": lot.stratum,
+        "probability": probability,
+        "drawn_at": at,
+    }
+
+
+def _case_row(draw_id: str, lot: Lot, *, at: datetime) -> dict[str, object]:
+    return {
+        "id": draw_id,
+        "kind": "audit",
+        "suggestion_id": lot.suggestion_id,
+        "coder_id": lot.coder_id,
+        "priority": lot.settings.audit_priority,
+        "opened_at": at,
+        "state": "open",
+    }

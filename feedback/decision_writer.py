@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, insert, literal_column, select
 from clinical_coding.artefact import new_id
 from clinical_coding.decisions import Decision
 from clinical_coding.suggestions import RouteDecision
-from feedback.audit_draws import draw_accepted, name_coder
+from feedback.audit_draws import Lot, draw, name_coder
 from feedback.errors import ConflictError, FeedbackError
 from feedback.overrides import Override, derive_overrides, insert_overrides, overrides_of_decisions
 from feedback.settings import FeedbackSettings
@@ -160,7 +160,6 @@ def store_decisions(
         answers.append(outcomes)
     if new:
         _insert(connection, new)
-        _draw(connection, new)
     return answers
 
 
@@ -217,7 +216,12 @@ def _insert(connection: Connection, new: Sequence[_New]) -> None:
     connection.execute(_INSERT, rows)
     opened = [(override, one.request.settings.override_priority) for one in new for override in one.recorded.overrides]
     insert_overrides(connection, opened)
-    append_all(connection, [_entry(one) for one in new])
+    drawn = draw(connection, [lot for one in new if (lot := _lot(one)) is not None])
+    append_all(connection, [*(_entry(one) for one in new), *drawn])
+    for one in new:
+        checked = one.checked
+        if checked.shown.route is RouteDecision.AUTONOMOUS and checked.decision.outcome == "decided":
+            name_coder(connection, checked.decision.suggestion_id, coder=checked.principal)
 
 
 def _entry(one: _New) -> Entry:
@@ -236,19 +240,18 @@ def _entry(one: _New) -> Entry:
     )
 
 
-def _draw(connection: Connection, new: Sequence[_New]) -> None:
-    for one in new:
-        checked = one.checked
-        if checked.decision.outcome != "decided":
-            continue
-        if checked.shown.route is RouteDecision.AUTONOMOUS:
-            name_coder(connection, checked.decision.suggestion_id, coder=checked.principal)
-        elif checked.shown.route is RouteDecision.ASSISTED and not one.recorded.overrides:
-            draw_accepted(
-                connection,
-                checked.decision.suggestion_id,
-                specialty=checked.shown.specialty,
-                coder=checked.principal,
-                settings=one.request.settings,
-                random_source=one.request.random_source,
-            )
+def _lot(one: _New) -> Lot | None:
+    """What a coder let stand whole may be drawn for audit."""
+    checked = one.checked
+    is_accepted = checked.decision.outcome == "decided" and not one.recorded.overrides
+    if not is_accepted or checked.shown.route is not RouteDecision.ASSISTED:
+        return None
+    return Lot(
+        checked.decision.suggestion_id,
+        "accepted",
+        specialty=checked.shown.specialty,
+        principal=checked.principal,
+        coder_id=checked.principal.id,
+        settings=one.request.settings,
+        chance=one.request.random_source.random(),
+    )

@@ -20,6 +20,7 @@ from feedback.overrides import Override, final_codes
 from feedback.settings import FeedbackSettings, ReasonCodes
 from feedback.shown import Shown, load_shown
 from feedback.stored_decisions import StoredDecision, decision_of, decisions_of, load_decision
+from ledger.engine import reading
 from ledger.group_commit import write_together
 from ledger.principals import Principal, Role
 
@@ -109,7 +110,7 @@ def record_decisions(
     """
     if principal.role not in MAY_DECIDE:
         raise ForbiddenError(f"role {principal.role} may not decide; use a key of role {', '.join(MAY_DECIDE)}")
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         shown = load_shown(connection, (decision.suggestion_id for _, decision in asked))
     first_look = [_prepare(key, decision, principal=principal, shown=shown, reasons=reasons) for key, decision in asked]
     prepared = _answer_repeated(engine, asked, first_look, principal=principal)

@@ -5,6 +5,7 @@ fills it. This module knows no table of its own beyond the metadata that they re
 """
 
 import os
+import select
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -17,11 +18,11 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, DateTime, Dialect, Engine, MetaData, TypeDecorator, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError, OperationalError
 
 from clinical_coding.data_directory import DataDirectory
 
-__all__ = ["UtcDateTime", "default_url", "ledger", "metadata", "migrate", "open_engine", "writing"]
+__all__ = ["UtcDateTime", "default_url", "ledger", "metadata", "migrate", "open_engine", "reading", "writing"]
 
 BUSY_TIMEOUT_SECONDS: Final = 30
 # Any constant will do, as long as every process that migrates takes the same one.
@@ -83,8 +84,9 @@ def open_engine(url: str) -> Engine:
         raise ValueError("database URL is malformed; expected sqlite:///PATH or postgresql://…") from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        engine = create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+        engine = create_engine(parsed, hide_parameters=True)
         event.listen(engine, "connect", _prepare_postgresql)
+        event.listen(engine, "checkout", _refuse_dead)
         return engine
     if backend != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ValueError(f"database URL names {backend!r}; expected sqlite:///PATH or postgresql://…")
@@ -118,9 +120,30 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
+def _refuse_dead(connection: Any, _record: Any, _proxy: Any) -> None:
+    # What has been idle is owed nothing: where there is something to read, the server has said goodbye, or
+    # has died. Asking it instead would cost a round trip for every use.
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise InvalidatePoolError
+
+
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for one statement that reads, which needs no transaction and on PostgreSQL gets none.
+
+    Of several statements each would see what was committed before it; use ``engine.connect()`` for those.
+    """
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield connection
 
 
 @contextmanager
