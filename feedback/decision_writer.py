@@ -1,10 +1,10 @@
-"""The rows of decisions, written in one transaction (stage 8).
+"""The rows of decisions of all who decide at the same moment, written in one transaction (stage 8).
 
-Here, where one writer is at work at a time, is the last look at what was said meanwhile. Whether
-a decision makes sense was judged before.
+Where one writer is at work at a time, one look at the database tells what each was shown and what was
+said before, for all of them: looking by oneself, before writing, costs as much as the writing.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
@@ -16,15 +16,16 @@ from clinical_coding.artefact import new_id
 from clinical_coding.decisions import Decision
 from clinical_coding.suggestions import RouteDecision
 from feedback.audit_draws import Lot, draw, name_coder
-from feedback.errors import ConflictError, FeedbackError
+from feedback.decision_checks import check_decision
+from feedback.errors import ConflictError, FeedbackError, NotFoundError
 from feedback.overrides import Override, derive_overrides, insert_overrides, overrides_of_decisions
-from feedback.settings import FeedbackSettings
-from feedback.shown import Shown
+from feedback.settings import FeedbackSettings, ReasonCodes
+from feedback.shown import Shown, load_shown
 from feedback.tables import decisions
 from ledger.audit_log import Entry, append_all
 from ledger.principals import Principal
 
-__all__ = ["Answers", "CheckedDecision", "RecordedDecision", "Request", "look_up", "repeat", "store_decisions"]
+__all__ = ["Asked", "RecordedDecision", "Request", "store_decisions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +40,24 @@ class RecordedDecision:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedDecision:
-    """A decision that may be stored, as far as can be told outside of the writer."""
+class Asked:
+    """A decision that somebody wants stored."""
 
     key: str
-    principal: Principal
+    """The idempotency key."""
     decision: Decision
     body_sha256: str
-    shown: Shown
+    """Of the decision in canonical JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What one caller wants stored."""
 
-    prepared: Sequence["CheckedDecision | RecordedDecision | FeedbackError"]
-    """Decisions that may be stored, between what is answered already."""
+    asked: Sequence[Asked]
+    principal: Principal
     settings: FeedbackSettings
+    reasons: ReasonCodes
     random_source: Random
 
 
@@ -79,21 +81,7 @@ _INSERT: Final = insert(decisions)
 Answers = dict[tuple[str, str], tuple[str, RecordedDecision]]
 
 
-def repeat(known: Answers, *, key: tuple[str, str], body_sha256: str) -> RecordedDecision:
-    """Answer a decision whose key is known as the first time.
-
-    Raises:
-        ConflictError: The key was used for another decision.
-    """
-    stored_sha256, answer = known[key]
-    if stored_sha256 != body_sha256:
-        raise ConflictError(
-            f"the idempotency key was used for another decision ({answer.decision_id}); take a new key for a new one"
-        )
-    return answer
-
-
-def look_up(
+def _look_up(
     connection: Connection, *, keys: Collection[tuple[str, str]], suggestion_ids: Collection[str]
 ) -> tuple[Answers, dict[str, str]]:
     """Find what was said before.
@@ -132,7 +120,7 @@ def look_up(
 def store_decisions(
     connection: Connection, requests: Sequence[Request]
 ) -> list[list[RecordedDecision | FeedbackError]]:
-    """Look again at what was said meanwhile, then write all rows of the new decisions.
+    """Judge decisions, and write all rows of those that are new and make sense.
 
     Args:
         connection: Inside ``ledger.group_commit.write_together``.
@@ -141,22 +129,27 @@ def store_decisions(
     Returns:
         For each request and each of its decisions what became of it, in the same order.
     """
-    checked = [one for request in requests for one in request.prepared if isinstance(one, CheckedDecision)]
-    known, decided = look_up(
+    suggestion_ids = {one.decision.suggestion_id for request in requests for one in request.asked}
+    shown = load_shown(connection, suggestion_ids)
+    known, decided = _look_up(
         connection,
-        keys={(one.principal.id, one.key) for one in checked},
-        suggestion_ids={one.decision.suggestion_id for one in checked},
+        keys={(request.principal.id, one.key) for request in requests for one in request.asked},
+        suggestion_ids=shown,
     )
     at = datetime.now(UTC)
     answers: list[list[RecordedDecision | FeedbackError]] = []
     new: list[_New] = []
     for request in requests:
         outcomes: list[RecordedDecision | FeedbackError] = []
-        for one in request.prepared:
-            outcome = _accept(one, known=known, decided=decided, at=at)
-            outcomes.append(outcome)
-            if isinstance(one, CheckedDecision) and isinstance(outcome, RecordedDecision) and not outcome.is_repeated:
-                new.append(_New(one, outcome, request))
+        for one in request.asked:
+            try:
+                recorded = _take(one, request, shown=shown, known=known, decided=decided, at=at)
+            except FeedbackError as error:
+                outcomes.append(error)
+                continue
+            outcomes.append(recorded)
+            if not recorded.is_repeated:
+                new.append(_New(one, recorded, shown[one.decision.suggestion_id], request))
         answers.append(outcomes)
     if new:
         _insert(connection, new)
@@ -165,31 +158,44 @@ def store_decisions(
 
 @dataclass(frozen=True, slots=True)
 class _New:
-    checked: CheckedDecision
+    asked: Asked
     recorded: RecordedDecision
+    shown: Shown
     request: Request
 
 
-def _accept(
-    one: CheckedDecision | RecordedDecision | FeedbackError, *, known: Answers, decided: dict[str, str], at: datetime
-) -> RecordedDecision | FeedbackError:
+def _take(
+    one: Asked,
+    request: Request,
+    *,
+    shown: Mapping[str, Shown],
+    known: Answers,
+    decided: dict[str, str],
+    at: datetime,
+) -> RecordedDecision:
     """Take a decision in, unless it was said before; ``known`` and ``decided`` learn of it."""
-    if not isinstance(one, CheckedDecision):
-        return one
-    key, suggestion_id = (one.principal.id, one.key), one.decision.suggestion_id
+    key, suggestion_id = (request.principal.id, one.key), one.decision.suggestion_id
+    # First of all: what was stored is answered as the first time, even if it would be refused now.
     if key in known:
-        try:
-            return repeat(known, key=key, body_sha256=one.body_sha256)
-        except ConflictError as error:
-            return error
+        stored_sha256, answer = known[key]
+        if stored_sha256 != one.body_sha256:
+            raise ConflictError(
+                f"the idempotency key was used for another decision ({answer.decision_id}); "
+                "take a new key for a new one"
+            )
+        return answer
+    subject = shown.get(suggestion_id)
+    if subject is None:
+        raise NotFoundError("suggestion_id names no stored suggestion; send the suggestion_id of an answer")
+    check_decision(one.decision, shown=subject, reasons=request.reasons)
     if suggestion_id in decided:
-        return ConflictError(
+        raise ConflictError(
             f"suggestion_id names a suggestion that is decided already (decision {decided[suggestion_id]}); "
             "a decision is final, ask for a new suggestion to code the encounter anew"
         )
-    decision_id = new_id()
+    decision_id, principal_id = new_id(), request.principal.id
     overrides = derive_overrides(
-        one.decision, route=one.shown.route, decision_id=decision_id, principal_id=one.principal.id, created_at=at
+        one.decision, route=subject.route, decision_id=decision_id, principal_id=principal_id, created_at=at
     )
     recorded = RecordedDecision(decision_id, at, overrides, is_repeated=False)
     known[key] = (one.body_sha256, replace(recorded, is_repeated=True))
@@ -202,14 +208,14 @@ def _insert(connection: Connection, new: Sequence[_New]) -> None:
     rows = [
         {
             "id": one.recorded.decision_id,
-            "suggestion_id": one.checked.decision.suggestion_id,
-            "principal_id": one.checked.principal.id,
+            "suggestion_id": one.asked.decision.suggestion_id,
+            "principal_id": one.request.principal.id,
             "decided_at": one.recorded.decided_at,
-            "outcome": one.checked.decision.outcome,
-            "seconds_spent": one.checked.decision.seconds_spent,
-            "idempotency_key": one.checked.key,
-            "body_sha256": one.checked.body_sha256,
-            "body": one.checked.decision.model_dump_json(),
+            "outcome": one.asked.decision.outcome,
+            "seconds_spent": one.asked.decision.seconds_spent,
+            "idempotency_key": one.asked.key,
+            "body_sha256": one.asked.body_sha256,
+            "body": one.asked.decision.model_dump_json(),
         }
         for one in new
     ]
@@ -219,39 +225,36 @@ def _insert(connection: Connection, new: Sequence[_New]) -> None:
     drawn = draw(connection, [lot for one in new if (lot := _lot(one)) is not None])
     append_all(connection, [*(_entry(one) for one in new), *drawn])
     for one in new:
-        checked = one.checked
-        if checked.shown.route is RouteDecision.AUTONOMOUS and checked.decision.outcome == "decided":
-            name_coder(connection, checked.decision.suggestion_id, coder=checked.principal)
+        if one.shown.route is RouteDecision.AUTONOMOUS and one.asked.decision.outcome == "decided":
+            name_coder(connection, one.asked.decision.suggestion_id, coder=one.request.principal)
 
 
 def _entry(one: _New) -> Entry:
-    checked, recorded = one.checked, one.recorded
     return Entry(
-        principal=checked.principal,
+        principal=one.request.principal,
         action="decision-made",
-        subject=f"decision:{recorded.decision_id}",
+        subject=f"decision:{one.recorded.decision_id}",
         details={
-            "suggestion_id": checked.decision.suggestion_id,
-            "outcome": checked.decision.outcome,
-            "body_sha256": checked.body_sha256,
-            "content_sha256": checked.shown.content_sha256,
-            "num_overrides": len(recorded.overrides),
+            "suggestion_id": one.asked.decision.suggestion_id,
+            "outcome": one.asked.decision.outcome,
+            "body_sha256": one.asked.body_sha256,
+            "content_sha256": one.shown.content_sha256,
+            "num_overrides": len(one.recorded.overrides),
         },
     )
 
 
 def _lot(one: _New) -> Lot | None:
     """What a coder let stand whole may be drawn for audit."""
-    checked = one.checked
-    is_accepted = checked.decision.outcome == "decided" and not one.recorded.overrides
-    if not is_accepted or checked.shown.route is not RouteDecision.ASSISTED:
+    is_accepted = one.asked.decision.outcome == "decided" and not one.recorded.overrides
+    if not is_accepted or one.shown.route is not RouteDecision.ASSISTED:
         return None
     return Lot(
-        checked.decision.suggestion_id,
+        one.asked.decision.suggestion_id,
         "accepted",
-        specialty=checked.shown.specialty,
-        principal=checked.principal,
-        coder_id=checked.principal.id,
+        specialty=one.shown.specialty,
+        principal=one.request.principal,
+        coder_id=one.request.principal.id,
         settings=one.request.settings,
         chance=one.request.random_source.random(),
     )

@@ -1,7 +1,6 @@
 """Decisions of coders, stored for good and exactly once (stage 8).
 
-A decision is read and checked beside the writer; the writer is held for the rows alone, and looks
-again there at what others may have said meanwhile. It does not know HTTP.
+The door to ``feedback.decision_writer``. It does not know HTTP.
 """
 
 from collections.abc import Sequence
@@ -11,16 +10,14 @@ from typing import Final
 from sqlalchemy import Engine
 
 from clinical_coding.artefact import sha256_of_json
+from clinical_coding.code_library import load_icd10cm
 from clinical_coding.decisions import Decision
 from feedback.audit_draws import SECURE_SOURCE
-from feedback.decision_checks import check_decision
-from feedback.decision_writer import CheckedDecision, RecordedDecision, Request, look_up, repeat, store_decisions
-from feedback.errors import FeedbackError, ForbiddenError, InvalidError, NotFoundError
+from feedback.decision_writer import Asked, RecordedDecision, Request, store_decisions
+from feedback.errors import FeedbackError, ForbiddenError, InvalidError
 from feedback.overrides import Override, final_codes
 from feedback.settings import FeedbackSettings, ReasonCodes
-from feedback.shown import Shown, load_shown
 from feedback.stored_decisions import StoredDecision, decision_of, decisions_of, load_decision
-from ledger.engine import reading
 from ledger.group_commit import write_together
 from ledger.principals import Principal, Role
 
@@ -110,58 +107,27 @@ def record_decisions(
     """
     if principal.role not in MAY_DECIDE:
         raise ForbiddenError(f"role {principal.role} may not decide; use a key of role {', '.join(MAY_DECIDE)}")
-    with reading(engine) as connection:
-        shown = load_shown(connection, (decision.suggestion_id for _, decision in asked))
-    first_look = [_prepare(key, decision, principal=principal, shown=shown, reasons=reasons) for key, decision in asked]
-    prepared = _answer_repeated(engine, asked, first_look, principal=principal)
-    if not any(isinstance(one, CheckedDecision) for one in prepared):
-        return [one for one in prepared if not isinstance(one, CheckedDecision)]
+    outcomes: list[RecordedDecision | FeedbackError | None] = [_fault_of(key) for key, _ in asked]
+    sound = [
+        Asked(key, decision, _hash(decision))
+        for (key, decision), fault in zip(asked, outcomes, strict=True)
+        if fault is None
+    ]
+    # Takes a second the first time, during which the writer would be held.
+    load_icd10cm()
+    request = Request(sound, principal, settings, reasons, random_source)
     # Whoever decides at the same moment shares the statements as well as the flush of the disk.
-    return write_together(engine, store_decisions, Request(prepared, settings, random_source))
+    stored = iter(write_together(engine, store_decisions, request) if sound else ())
+    return [next(stored) if outcome is None else outcome for outcome in outcomes]
 
 
-def _prepare(
-    key: str, decision: Decision, *, principal: Principal, shown: dict[str, Shown], reasons: ReasonCodes
-) -> CheckedDecision | FeedbackError:
-    """Do everything that needs no writer."""
-    try:
-        if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
-            raise InvalidError(
-                f"idempotency key of {len(key)} characters is malformed; expected 1 to {MAX_KEY_CHARACTERS} "
-                "printable characters, new for each decision"
-            )
-        subject = shown.get(decision.suggestion_id)
-        if subject is None:
-            raise NotFoundError("suggestion_id names no stored suggestion; send the suggestion_id of an answer")
-        check_decision(decision, shown=subject, reasons=reasons)
-    except FeedbackError as error:
-        return error
-    return CheckedDecision(key, principal, decision, _hash(decision), subject)
-
-
-def _answer_repeated(
-    engine: Engine,
-    asked: Sequence[tuple[str, Decision]],
-    prepared: Sequence[CheckedDecision | FeedbackError],
-    *,
-    principal: Principal,
-) -> list[CheckedDecision | RecordedDecision | FeedbackError]:
-    """Answer as the first time what is refused now, since its suggestion was purged for instance, but was stored."""
-    refused = {
-        (principal.id, key) for (key, _), one in zip(asked, prepared, strict=True) if isinstance(one, FeedbackError)
-    }
-    if not refused:
-        return list(prepared)
-    with engine.connect() as connection:
-        known, _ = look_up(connection, keys=refused, suggestion_ids=())
-    answered: list[CheckedDecision | RecordedDecision | FeedbackError] = []
-    for (key, decision), one in zip(asked, prepared, strict=True):
-        try:
-            is_known = isinstance(one, FeedbackError) and (principal.id, key) in known
-            answered.append(repeat(known, key=(principal.id, key), body_sha256=_hash(decision)) if is_known else one)
-        except FeedbackError as error:
-            answered.append(error)
-    return answered
+def _fault_of(key: str) -> InvalidError | None:
+    if 1 <= len(key) <= MAX_KEY_CHARACTERS and key.isprintable():
+        return None
+    return InvalidError(
+        f"idempotency key of {len(key)} characters is malformed; expected 1 to {MAX_KEY_CHARACTERS} "
+        "printable characters, new for each decision"
+    )
 
 
 def _hash(decision: Decision) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, InvalidatePoolError, OperationalError
 
 from clinical_coding.data_directory import DataDirectory
 
-__all__ = ["UtcDateTime", "default_url", "ledger", "metadata", "migrate", "open_engine", "reading", "writing"]
+__all__ = ["UtcDateTime", "default_url", "ledger", "metadata", "migrate", "open_engine", "writing"]
 
 BUSY_TIMEOUT_SECONDS: Final = 30
 # Any constant will do, as long as every process that migrates takes the same one.
@@ -132,18 +132,6 @@ def _refuse_dead(connection: Any, _record: Any, _proxy: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a connection for one statement that reads, which needs no transaction and on PostgreSQL gets none.
-
-    Of several statements each would see what was committed before it; use ``engine.connect()`` for those.
-    """
-    with engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        yield connection
 
 
 @contextmanager
