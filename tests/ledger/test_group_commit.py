@@ -300,3 +300,12 @@ def test_writes_do_not_keep_an_engine_alive(tmp_path: Path) -> None:
     del engine
     gc.collect()
     assert kept() is None
+
+
+def test_a_write_that_ended_its_transaction_is_not_acknowledged(engine: Engine) -> None:
+    def work(connection: Connection) -> str:
+        connection.exec_driver_sql("ROLLBACK")
+        return "done"
+
+    with pytest.raises(NotWrittenError, match="nothing of it is acknowledged"):
+        write(engine, work)
