@@ -41,7 +41,8 @@ def compare_logged(a: str, b: str, *, data_dir: Path) -> Comparison:
             records, or either was trained on some of them.
     """
     measured = [_logged(reference, data_dir=data_dir) for reference in (a, b)]
-    manifests = [manifest_of(find_version(reference, data_dir=data_dir), data_dir=data_dir) for reference in (a, b)]
+    # By number: an alias may have moved meanwhile.
+    manifests = [manifest_of(find_version(one.name, data_dir=data_dir), data_dir=data_dir) for one in measured]
     for one in measured:
         for other, manifest in zip(measured, manifests, strict=True):
             require_unseen(one.records, manifest, version=other.name)

@@ -12,6 +12,7 @@ further back, promote that version by number.
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,7 @@ from feedback.errors import ConflictError, ForbiddenError, InvalidError
 from governance.history import Promotion, PromotionKind, current_champion, last_promotion, list_promotions
 from governance.registry import aliases_of, open_registry
 from governance.tables import promotions
-from governance.versions import resolve_version
+from governance.versions import ResolvedVersion, resolve_version
 from ledger.audit_log import append
 from ledger.group_commit import write
 from ledger.principals import Principal, Role
@@ -37,6 +38,7 @@ __all__ = [
     "list_promotions",
     "promote",
     "reconcile",
+    "resolve_champion",
     "rollback",
 ]
 
@@ -232,6 +234,26 @@ def _carry_out(engine: Engine, work: Callable[[Connection], Promotion], *, data_
             f"alias did not follow: {error}; it will at the next `chartloop serve` or `chartloop versions list`"
         ) from error
     return promotion
+
+
+def resolve_champion(champion: Promotion, *, data_dir: Path) -> ResolvedVersion:
+    """Find the bundle that was promoted.
+
+    Args:
+        champion: The promotion in force.
+        data_dir: Where versions are registered.
+
+    Raises:
+        ValueError: The version is not registered, its bundle is damaged, or it is another than was promoted.
+    """
+    resolved = resolve_version(str(champion.version_number), data_dir=data_dir)
+    if resolved.version.bundle_sha256 != champion.bundle_sha256:
+        raise ValueError(
+            f"version {champion.version_number} was promoted with bundle {champion.bundle_sha256[:12]}, and is now "
+            f"registered with {resolved.version.bundle_sha256[:12]}; restore the registry, or promote another"
+        )
+    name = resolved.version.model_copy(update={"alias": VersionAlias.CHAMPION.value})
+    return replace(resolved, version=name)
 
 
 def _point_alias_at(champion: Promotion, *, directory: DataDirectory) -> None:

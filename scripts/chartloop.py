@@ -36,21 +36,40 @@ app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:
-    """Run the command; a ValueError is the user's, and is shown as one message without a traceback."""
+    """Run the command; what the user can mend is shown as one message without a traceback."""
     try:
         app()
-    except ValueError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {escape(_message(error))}")
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {escape(message)}")
         sys.exit(2)
 
 
-def _message(error: ValueError) -> str:
+def _message(error: Exception) -> str | None:
+    """Tell what the user can mend; None of anything else."""
     from pydantic import ValidationError
 
     from clinical_coding.artefact import describe_errors
 
-    # Pydantic's own text repeats the input, which may be clinical text.
-    return describe_errors(error) if isinstance(error, ValidationError) else str(error)
+    if isinstance(error, ValidationError):
+        # Pydantic's own text repeats the input, which may be clinical text.
+        return describe_errors(error)
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; name another path, or make room or give access"
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+        if isinstance(error, OperationalError):
+            # The driver's words may repeat what was written.
+            return "the database does not answer or refuses; see that it runs, has room, and is not locked"
+        # Of the database's errors, those of the ledger alone have words of our own.
+        if isinstance(error, SQLAlchemyError) and type(error).__module__.startswith("ledger."):
+            return str(error)
+    return None
 
 
 if __name__ == "__main__":

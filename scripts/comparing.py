@@ -40,7 +40,7 @@ def compare_on(
         name = str(version.number or version.bundle_sha256[:12])
         require_unseen(records, manifest_of_bundle(one), version=name)
     measured = []
-    for reference, version in zip((a, b), versions, strict=True):
-        with predicted(reference, spec, split=split, rejects=None, data_dir=data_dir, console=console) as predictions:
+    for one, version in zip(resolved, versions, strict=True):
+        with predicted(one, spec, split=split, rejects=None, console=console) as predictions:
             measured.append(Measured(version, records, list(predictions)))
     return compare(*measured)

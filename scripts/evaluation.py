@@ -9,7 +9,7 @@ from rich.console import Console
 from clinical_coding.predictions import Prediction
 from clinical_coding.readers import read_records
 from clinical_coding.records import CodedRecord, Split
-from governance.versions import resolve_version
+from governance.versions import ResolvedVersion
 from training.model import Scorer
 from training.predict import predict
 from training.progress import progress_bar
@@ -30,12 +30,12 @@ def records_of(spec: str, *, split: str | None, rejects: Path | None = None) -> 
 
 @contextmanager
 def predicted(
-    reference: str, spec: str, *, split: str | None, rejects: Path | None, data_dir: Path, console: Console
+    resolved: ResolvedVersion, spec: str, *, split: str | None, rejects: Path | None, console: Console
 ) -> Iterator[Iterator[Prediction]]:
     """Predict records in a stream, with a progress bar while the block runs.
 
     Raises:
-        ValueError: The version, the spec or the split is wrong, or no record is in the split.
+        ValueError: The bundle is damaged, the spec or the split is wrong, or no record is in the split.
     """
     records = records_of(spec, split=split, rejects=rejects)
     first = next(records, None)
@@ -46,7 +46,6 @@ def predicted(
         yield first
         yield from records
 
-    resolved = resolve_version(reference, data_dir=data_dir)
     name = str(resolved.version.number or resolved.version.bundle_sha256[:12])
     scorer = Scorer(resolved.folder)
     with progress_bar("predict", total=None, console=console) as advance:

@@ -66,7 +66,7 @@ def serve(
     [bold]chartloop suggest FILE[/bold] in another terminal. Ctrl-C ends everything.
     """
     from feedback.settings import load_feedback, load_reasons
-    from governance.promotion import reconcile
+    from governance.promotion import reconcile, resolve_champion
     from governance.versions import resolve_default, resolve_version
     from ledger.engine import ledger
     from serving.serve import serve as run
@@ -75,11 +75,13 @@ def serve(
     settings, routes = load_serving(config), load_routing(routing)
     gathering, known_reasons = load_feedback(feedback), load_reasons(reasons)
     if version is None:
-        resolved = resolve_default(data_dir=data_dir)
         with ledger(data_dir, url=database_url) as engine:
             # The alias may lag behind the ledger, which is right.
-            if reconcile(engine, data_dir=data_dir) is not None:
-                resolved = resolve_version("champion", data_dir=data_dir)
+            champion = reconcile(engine, data_dir=data_dir)
+        if champion is not None:
+            resolved = resolve_champion(champion, data_dir=data_dir)
+        else:
+            resolved = resolve_default(data_dir=data_dir)
     else:
         resolved = resolve_version(version, data_dir=data_dir)
     run(

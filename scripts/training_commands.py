@@ -87,11 +87,13 @@ def predict(
 
     Example: [bold]chartloop predict --version candidate --records sample:20?seed=4242 --out predictions.jsonl[/bold]
     """
+    from governance.versions import resolve_version
     from scripts.evaluation import predicted
     from training.predict import write_predictions
 
     console = Console(stderr=True)
-    with predicted(version, records, split=split, rejects=rejects, data_dir=data_dir, console=console) as predictions:
+    resolved = resolve_version(version, data_dir=data_dir)
+    with predicted(resolved, records, split=split, rejects=rejects, console=console) as predictions:
         num_lines = write_predictions(predictions, out)
     console.print(f"{num_lines} predictions in {out}")
 
@@ -110,11 +112,13 @@ def evaluate(
     Example: [bold]chartloop evaluate --version candidate --records sample:200?seed=1 --split dev[/bold]
     """
     from clinical_coding.metrics import evaluate as measure
+    from governance.versions import resolve_version
     from scripts.evaluation import predicted, records_of
     from scripts.tables import evaluation_tables
 
     console = Console(stderr=True)
-    with predicted(version, records, split=split, rejects=rejects, data_dir=data_dir, console=console) as stream:
+    resolved = resolve_version(version, data_dir=data_dir)
+    with predicted(resolved, records, split=split, rejects=rejects, console=console) as stream:
         predictions = list(stream)
     evaluation = measure(records_of(records, split=split), predictions)
     if plots is not None:

@@ -7,7 +7,7 @@ version answering. Who is champion is the ledger's to say; this module does not 
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from clinical_coding.bundle import read_bundle, read_labels
 from clinical_coding.registered_version import VersionAlias
 from clinical_coding.suggestions import VersionName
-from governance.promotion import Promotion, current_champion
-from governance.versions import ResolvedVersion, resolve_version
+from governance.promotion import Promotion, current_champion, resolve_champion
+from governance.versions import ResolvedVersion
 from serving.backends import BackendError
 from serving.gateway.active import ActiveVersion, ServedVersion
 from serving.gateway.routing import RoutingSettings
@@ -151,6 +151,12 @@ class Follower:
         try:
             resolved = await asyncio.to_thread(self._resolve, champion)
             opened = await self._host.open(resolved)
+            try:
+                joined = await asyncio.to_thread(join_version, opened, settings=self._settings, routing=self._routing)
+                latest = await asyncio.to_thread(current_champion, self._engine)
+            except Exception:
+                await self._host.close(opened)
+                raise
         except Exception as error:
             self._failure = failure = self._postpone(champion, before=failure)
             # What others raise may quote anything.
@@ -159,27 +165,25 @@ class Follower:
             _log.error("version-not-served", number=number, reason=reason, next_try_seconds=failure.wait_seconds)
             return
         self._failure = None
-        await self._switch(opened)
+        if latest is None or latest.version_number != number or latest.bundle_sha256 != champion.bundle_sha256:
+            # Opening takes a while, in which somebody went back, or on.
+            _log.info("version-overtaken", number=number)
+            await self._host.close(opened)
+            return
+        await self._switch(opened, joined)
 
     def _resolve(self, champion: Promotion) -> ResolvedVersion:
         """Find the champion's bundle; blocks."""
-        resolved = resolve_version(str(champion.version_number), data_dir=self._data_dir)
-        if resolved.version.bundle_sha256 != champion.bundle_sha256:
-            raise ValueError(
-                f"version {champion.version_number} was promoted with bundle {champion.bundle_sha256[:12]}, and is now "
-                f"registered with {resolved.version.bundle_sha256[:12]}; restore the registry, or promote another"
-            )
+        resolved = resolve_champion(champion, data_dir=self._data_dir)
         check_reach(resolved.folder, settings=self._settings)
-        name = resolved.version.model_copy(update={"alias": VersionAlias.CHAMPION.value})
-        return replace(resolved, version=name)
+        return resolved
 
     def _postpone(self, champion: Promotion, *, before: _Failure | None) -> _Failure:
         shortest_seconds = _LOOKS_UNTIL_RETRY * self._settings.gateway.follow_seconds
         wait_seconds = min(2 * before.wait_seconds if before else shortest_seconds, _MAX_RETRY_SECONDS)
         return _Failure(champion, wait_seconds, time.monotonic() + wait_seconds)
 
-    async def _switch(self, opened: OpenVersion) -> None:
-        joined = await asyncio.to_thread(join_version, opened, settings=self._settings, routing=self._routing)
+    async def _switch(self, opened: OpenVersion, joined: ServedVersion) -> None:
         before, self._opened = self._opened, opened
         served = self._active.switch(joined)
         _say(opened.resolved.version)

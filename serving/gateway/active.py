@@ -67,7 +67,8 @@ class ActiveVersion:
 
     def __init__(self, first: ServedVersion) -> None:
         self._current = first
-        self._in_use: Counter[ServedVersion] = Counter()
+        # A version that was renamed meanwhile is still in use under its former name.
+        self._in_use: Counter[Dispatcher] = Counter()
 
     @property
     def current(self) -> ServedVersion:
@@ -78,13 +79,13 @@ class ActiveVersion:
     def use(self) -> Iterator[ServedVersion]:
         """Take the version for one request, which keeps it from being dropped."""
         served = self._current
-        self._in_use[served] += 1
+        self._in_use[served.dispatcher] += 1
         try:
             yield served
         finally:
-            self._in_use[served] -= 1
-            if not self._in_use[served]:
-                del self._in_use[served]
+            self._in_use[served.dispatcher] -= 1
+            if not self._in_use[served.dispatcher]:
+                del self._in_use[served.dispatcher]
 
     def switch(self, new: ServedVersion) -> ServedVersion:
         """Let another version answer from now on; return the one before, which may still be in use."""
@@ -98,7 +99,7 @@ class ActiveVersion:
             False when the time ran out before.
         """
         give_up_at = time.monotonic() + timeout_seconds
-        while served in self._in_use:
+        while served.dispatcher in self._in_use:
             if time.monotonic() > give_up_at:
                 return False
             await asyncio.sleep(_POLL_SECONDS)

@@ -5,8 +5,10 @@ back as tensors and become ``PredictedCode`` here. This module knows nothing of 
 processes, or of what else could answer; it never repeats a server's message, which may hold text.
 """
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -88,15 +90,13 @@ class TritonBackend:
         """Score the notes of one encounter; see ``serving.backends.Backend.score``."""
         if timeout_seconds <= 0:
             raise DeadlineExceededError(f"no time is left to ask Triton at {self.url}")
-        try:
+        with self._described():
             result = await self._connected().infer(
                 self.model_name,
                 [_encode(notes)],
                 model_version=str(self.version),
                 client_timeout=timeout_seconds,
             )
-        except InferenceServerException as error:
-            raise self._describe(error.status(), error.message()) from None
         try:
             return self._decode(result, notes=notes)
         except (IndexError, KeyError, ValueError) as error:
@@ -126,10 +126,8 @@ class TritonBackend:
         Raises:
             BackendError: Nobody answers.
         """
-        try:
+        with self._described():
             metadata = await self._connected().get_server_metadata(client_timeout=timeout_seconds)
-        except InferenceServerException as error:
-            raise self._describe(error.status(), error.message()) from None
         return str(metadata.name)
 
     async def num_answers(self, *, timeout_seconds: float) -> int:
@@ -141,12 +139,10 @@ class TritonBackend:
         Raises:
             BackendError: Nobody answers.
         """
-        try:
+        with self._described():
             statistics = await self._connected().get_inference_statistics(
                 self.model_name, client_timeout=timeout_seconds
             )
-        except InferenceServerException as error:
-            raise self._describe(error.status(), error.message()) from None
         return sum(version.inference_stats.success.count for version in statistics.model_stats)
 
     async def close(self) -> None:
@@ -159,6 +155,22 @@ class TritonBackend:
         if self._client is None:
             self._client = InferenceServerClient(self.url, channel_args=list(_CHANNEL_OPTIONS))
         return self._client
+
+    @contextmanager
+    def _described(self) -> Iterator[None]:
+        """Turn the client's failures into ours."""
+        try:
+            yield
+        except InferenceServerException as error:
+            raise self._describe(error.status(), error.message()) from None
+        except asyncio.CancelledError:
+            # gRPC ends the calls of a channel that is closed as if their task had been cancelled.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise BackendUnavailableError(
+                f"{self.model_name}/{self.version} at {self.url} cannot answer: the channel was closed"
+            ) from None
 
     def _describe(self, status: str, message: str) -> BackendError:
         """Turn what gRPC reports into what the gateway acts on."""

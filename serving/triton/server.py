@@ -247,11 +247,14 @@ class TritonServer:
         last_sign, num_answers = clock(), -1
         while True:
             await asyncio.sleep(_CANARY_INTERVAL_SECONDS)
+            backend = self.backend
             try:
-                await self.backend.check(timeout_seconds=_CANARY_TIMEOUT_SECONDS)
+                await backend.check(timeout_seconds=_CANARY_TIMEOUT_SECONDS)
                 last_sign = clock()
             except BackendUnavailableError as error:
-                return str(error)
+                # One that was dropped meanwhile tells nothing of the server.
+                if backend is self.backend:
+                    return str(error)
             except BackendError:
                 with contextlib.suppress(BackendError):
                     before, num_answers = num_answers, await self.backend.num_answers(timeout_seconds=1.0)

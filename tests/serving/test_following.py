@@ -39,9 +39,13 @@ class ScriptedHost:
         self.error: Exception | None = None
         self.tried: list[int | None] = []
         self.closed: list[int | None] = []
+        self.meanwhile: Callable[[], object] | None = None
 
     async def open(self, resolved: ResolvedVersion) -> OpenVersion:
         self.tried.append(resolved.version.number)
+        if self.meanwhile is not None:
+            await asyncio.to_thread(self.meanwhile)
+            self.meanwhile = None
         if self.error is not None:
             raise self.error
         return OpenVersion(resolved, primary=Answering(), fallback=None)
@@ -245,5 +249,32 @@ def test_requests_in_flight_are_waited_for(follow: Follow, act: Any, tmp_path: P
             await asyncio.sleep(0.2)
             assert (served.name.number, host.closed) == (1, [])
         await until(lambda: host.closed == [1])
+
+    follow(scenario)
+
+
+def test_a_version_rolled_back_while_it_opens_never_answers(
+    follow: Follow, act: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario(active: ActiveVersion, host: ScriptedHost) -> None:
+        act(promote, "1")
+        host.meanwhile = lambda: act(rollback)
+        act(promote, "2")
+        while not host.closed:
+            await asyncio.sleep(0.01)
+        assert active.current.name.number == 1
+        assert (host.tried, host.closed) == ([2], [2])
+
+    follow(scenario)
+    assert "version 2" not in capsys.readouterr().out
+
+
+def test_a_request_of_a_version_that_was_renamed_since_is_waited_for(follow: Follow) -> None:
+    async def scenario(active: ActiveVersion, _: ScriptedHost) -> None:
+        with active.use():
+            renamed = active.current.renamed(active.current.name.model_copy(update={"alias": "champion"}))
+            active.switch(renamed)
+            assert not await active.until_unused(active.switch(renamed), timeout_seconds=0.05)
+        assert await active.until_unused(renamed, timeout_seconds=1)
 
     follow(scenario)

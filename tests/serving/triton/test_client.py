@@ -1,3 +1,4 @@
+import asyncio
 import socket
 import subprocess
 import sys
@@ -25,6 +26,36 @@ def test_nobody_at_the_address(run: Any, free_port: int) -> None:
             await backend.score(NOTES, timeout_seconds=2)
         await backend.close()
         await backend.close()
+
+    run(ask())
+
+
+class Closing:
+    """gRPC's client, as its calls end when the channel is closed."""
+
+    async def infer(self, *_: object, **__: object) -> None:
+        await asyncio.sleep(0)
+        raise asyncio.CancelledError
+
+
+class Waiting:
+    async def infer(self, *_: object, **__: object) -> None:
+        await asyncio.sleep(60)
+
+
+def test_a_channel_closed_under_a_call_is_no_cancellation_of_the_caller(run: Any, free_port: int) -> None:
+    backend = TritonBackend(f"127.0.0.1:{free_port}", version=1, labels=LABELS, bundle_sha256="0" * 64)
+
+    async def ask() -> None:
+        backend._client = Closing()
+        with pytest.raises(BackendUnavailableError, match="channel was closed"):
+            await backend.score(NOTES, timeout_seconds=2)
+        backend._client = Waiting()
+        asking = asyncio.create_task(backend.score(NOTES, timeout_seconds=2))
+        await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.wait({asking})
+        assert asking.cancelled()
 
     run(ask())
 
