@@ -1,7 +1,8 @@
 """Who runs the model for ``serve``: an embedded Triton, another's Triton, or the worker alone (stages 6, 7).
 
 All look the same from outside: open a version, beside those that are open; close one. Opening either
-gives a version that has answered a canary, or fails and leaves nothing behind.
+gives a version that has answered a canary, or fails and undoes what it began; a Triton that is slow to load
+may hold the version in memory until its next change.
 """
 
 import asyncio

@@ -88,7 +88,7 @@ class TritonVersions:
         del self._backends[backend.version]
 
     async def tell(self) -> None:
-        """Make Triton serve these versions alone. One that cannot be told now is told by its next start."""
+        """Make Triton serve these versions alone. One that cannot be told now is told with the next change or start."""
         try:
             await self.control.serve(self.config, timeout_seconds=_TELL_SECONDS)
         except BackendError as error:
