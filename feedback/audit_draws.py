@@ -152,10 +152,11 @@ def draw_autonomous(
 
 def name_coder(connection: Connection, suggestion_id: str, *, coder: Principal) -> None:
     """Note who decided an autonomous suggestion after all: where it was drawn, nobody judges an own decision."""
+    of_draw = (cases.c.suggestion_id == suggestion_id, cases.c.kind == "audit", cases.c.state == "open")
+    connection.execute(update(cases).where(*of_draw, cases.c.coder_id.is_(None)).values(coder_id=coder.id))
+    # Whoever held the case may not judge it any more, and cannot give it back.
     connection.execute(
-        update(cases)
-        .where(cases.c.suggestion_id == suggestion_id, cases.c.kind == "audit", cases.c.coder_id.is_(None))
-        .values(coder_id=coder.id)
+        update(cases).where(*of_draw, cases.c.claimed_by == coder.id).values(claimed_by=None, claimed_until=None)
     )
 
 

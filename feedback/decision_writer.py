@@ -137,13 +137,15 @@ def store_decisions(
         suggestion_ids=shown,
     )
     at = datetime.now(UTC)
+    # Decisions of one moment are read back in the order of their ids.
+    ids = iter(sorted(new_id() for request in requests for _ in request.asked))
     answers: list[list[RecordedDecision | FeedbackError]] = []
     new: list[_New] = []
     for request in requests:
         outcomes: list[RecordedDecision | FeedbackError] = []
         for one in request.asked:
             try:
-                recorded = _take(one, request, shown=shown, known=known, decided=decided, at=at)
+                recorded = _take(one, request, decision_id=next(ids), shown=shown, known=known, decided=decided, at=at)
             except FeedbackError as error:
                 outcomes.append(error)
                 continue
@@ -168,6 +170,7 @@ def _take(
     one: Asked,
     request: Request,
     *,
+    decision_id: str,
     shown: Mapping[str, Shown],
     known: Answers,
     decided: dict[str, str],
@@ -193,7 +196,7 @@ def _take(
             f"suggestion_id names a suggestion that is decided already (decision {decided[suggestion_id]}); "
             "a decision is final, ask for a new suggestion to code the encounter anew"
         )
-    decision_id, principal_id = new_id(), request.principal.id
+    principal_id = request.principal.id
     overrides = derive_overrides(
         one.decision, route=subject.route, decision_id=decision_id, principal_id=principal_id, created_at=at
     )

@@ -34,9 +34,9 @@ class FeedbackSettings(_Model):
     """The former, while the service line is young."""
     first_year_autonomous_share: Share
     """The latter, while the service line is young."""
-    first_year_days: Annotated[int, Field(ge=0)]
+    first_year_days: Annotated[int, Field(ge=0, le=36_500)]
     """How long a service line, which is a specialty, is young: days since its first stored suggestion."""
-    claim_minutes: Annotated[float, Field(gt=0)]
+    claim_minutes: Annotated[float, Field(gt=0, le=10_080)]
     """How long a supervisor holds a claimed case."""
     audit_priority: int
     """Place of audit draws in the queue, the lowest number first. A random sample tells the error

@@ -60,12 +60,21 @@ def trace(engine: Engine, identifier: str, *, principal: Principal) -> Trace:
         kind, suggestion_id = _find(connection, identifier)
         made, differing = decisions_of(connection, suggestion_id), overrides_of_suggestion(connection, suggestion_id)
         drawn = connection.execute(select(audit_draws).where(audit_draws.c.suggestion_id == suggestion_id)).first()
+        is_decided = any(one.decision.outcome == "decided" for one in made)
+        if drawn is not None and not (principal.role is Role.ADMIN or _is_judged(connection, drawn.id)):
+            # Who knows what is looked at would take care there only.
+            drawn = None
         case_ids = [*(one.override_id for one in differing), *([] if drawn is None else [drawn.id])]
         log = _log(connection, suggestion_id, decision_ids=[one.decision_id for one in made], case_ids=case_ids)
         return Trace(
             asked_for=identifier,
             kind=kind,
-            suggestion=_suggestion(connection, suggestion_id, log=log),
+            suggestion=_suggestion(
+                connection,
+                suggestion_id,
+                sees_withheld=is_decided and principal.role in (Role.SUPERVISOR, Role.ADMIN),
+                log=log,
+            ),
             decisions=_decisions(connection, made, log=log),
             overrides=tuple(_override(one, log=log) for one in differing),
             audit_draw=None if drawn is None else _draw(drawn, log=log),
@@ -123,9 +132,11 @@ def _told(log: Mapping[str, Sequence[LogEntry]], *keys: str) -> tuple[LogEntry, 
 
 
 def _suggestion(
-    connection: Connection, suggestion_id: str, *, log: Mapping[str, Sequence[LogEntry]]
+    connection: Connection, suggestion_id: str, *, sees_withheld: bool, log: Mapping[str, Sequence[LogEntry]]
 ) -> TracedSuggestion:
     stored = load(connection, suggestion_id)
+    # On the manual route people code without the model's help, and no answer may give it.
+    is_shown = sees_withheld or RouteDecision(stored.route) is not RouteDecision.MANUAL
     row = connection.execute(
         select(suggestions.c.record_id, suggestions.c.version_number).where(suggestions.c.id == suggestion_id)
     ).one()
@@ -138,9 +149,14 @@ def _suggestion(
         version_number=row.version_number,
         bundle_sha256=stored.bundle_sha256,
         content_sha256=stored.content_sha256,
-        codes=None if stored.suggestion is None else _suggested(stored.suggestion),
+        codes=_suggested(stored.suggestion) if stored.suggestion is not None and is_shown else None,
         log=_told(log, f"suggestion:{suggestion_id}"),
     )
+
+
+def _is_judged(connection: Connection, draw_id: str) -> bool:
+    query = select(adjudications.c.id).where(adjudications.c.case_id == draw_id)
+    return connection.execute(query).first() is not None
 
 
 def _suggested(suggestion: Suggestion) -> tuple[TracedCode, ...]:

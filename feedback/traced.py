@@ -69,7 +69,7 @@ class TracedSuggestion(Artefact):
     bundle_sha256: str
     content_sha256: str
     codes: tuple[TracedCode, ...] | None
-    """Null when the content was purged."""
+    """Null when the content was purged, or is withheld on the manual route."""
     log: tuple[LogEntry, ...]
 
 

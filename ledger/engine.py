@@ -160,7 +160,7 @@ def ledger(data_dir: Path, *, url: str | None = None) -> Iterator[Engine]:
     try:
         try:
             migrate(engine)
-        except OperationalError:
+        except (OperationalError, sqlite3.DatabaseError):
             # The address alone: the user, the password and the driver's own words stay unsaid.
             address = URL.create(
                 engine.url.drivername, host=engine.url.host, port=engine.url.port, database=engine.url.database

@@ -67,7 +67,7 @@ def head(database_url: DatabaseUrl = None, data_dir: DataDir = DEFAULT_DATA_DIR)
 def list_(
     subject: Annotated[str | None, typer.Option("--subject", help="Of this subject: decision:ID, say.")] = None,
     action: Annotated[str | None, typer.Option("--action", help="Of this action: key-created, say.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, from the newest.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="How many, from the newest.")] = 20,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,

@@ -46,6 +46,7 @@ class Rejects:
         self.count += 1
         logger.warning("%s, line %d is not read: %s", source, line, reason)
         if self._path is not None:
+            self._require_other_than(Path(source))
             json.dump({"file": str(source), "line": line, "reason": reason, "raw": raw}, self._open(self._path))
             self._open(self._path).write("\n")
             self._open(self._path).flush()
@@ -55,6 +56,12 @@ class Rejects:
                 f"{source}, line {line}: {reason}. Stopped, because only {self._max_rejects} unreadable lines "
                 f"are allowed (max_rejects){kept}"
             )
+
+    def _require_other_than(self, source: Path) -> None:
+        """Refuse to write over what is being read."""
+        path = self._path
+        if self._stream is None and path is not None and path.exists() and source.exists() and path.samefile(source):
+            raise ValueError(f"rejects file {path} is the file that is read; name another, so that nothing is lost")
 
     def _open(self, path: Path) -> IO[str]:
         if self._stream is None:

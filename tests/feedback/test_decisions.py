@@ -319,3 +319,26 @@ def test_what_the_database_refuses_is_undone_whole(
             reasons=reasons,
         )
     assert (count(engine, decisions), count(engine, audit_log)) == (0, before)
+
+
+def test_decisions_made_at_once_are_read_back_in_their_order(
+    engine: Engine,
+    people: Mapping[str, Principal],
+    suggest: Callable[..., Suggestion],
+    undrawn: FeedbackSettings,
+    reasons: ReasonCodes,
+) -> None:
+    ids = [suggest().suggestion_id for _ in range(10)]
+    asked = [
+        (
+            f"{outcome} {suggestion_id}",
+            Decision(suggestion_id=suggestion_id, outcome=outcome, codes=(), seconds_spent=1),
+        )
+        for suggestion_id in ids
+        for outcome in ("deferred", "decided")
+    ]
+    record_decisions(engine, asked, principal=people["coder"], settings=undrawn, reasons=reasons)
+    with engine.connect() as connection:
+        for suggestion_id in ids:
+            said = [one.decision.outcome for one in decisions_of(connection, suggestion_id)]
+            assert said == ["deferred", "decided"]

@@ -114,6 +114,8 @@ def test_an_audited_suggestion_shows_its_draw(
     decide(suggestion_id, settings=drawn)
     with engine.connect() as connection:
         draw_id = connection.execute(select(audit_draws.c.id)).scalar_one()
+    # Before the verdict nobody learns what is looked at.
+    assert trace(engine, suggestion_id, principal=people["supervisor"]).audit_draw is None
     judge(draw_id, "ai-right")
     found = trace(engine, draw_id, principal=people["supervisor"])
     assert found.kind == "audit-draw"
@@ -122,6 +124,17 @@ def test_an_audited_suggestion_shows_its_draw(
     assert [entry.action for entry in found.audit_draw.log] == ["audit-drawn", "case-claimed"]
     assert found.overrides == ()
     assert found.adjudications[0].case_id == draw_id
+
+
+def test_what_the_manual_route_withholds_is_traced_once_decided_and_by_no_service(
+    engine: Engine, people: People, suggest: Maker, decide: Maker
+) -> None:
+    suggestion_id = suggest(route="manual").suggestion_id
+    for who in ("supervisor", "service"):
+        assert trace(engine, suggestion_id, principal=people[who]).suggestion.codes is None
+    decide(suggestion_id)
+    assert trace(engine, suggestion_id, principal=people["supervisor"]).suggestion.codes
+    assert trace(engine, suggestion_id, principal=people["service"]).suggestion.codes is None
 
 
 def test_a_purged_suggestion_is_still_traced(engine: Engine, people: People, judged: dict[str, str]) -> None:

@@ -87,3 +87,10 @@ def test_an_unreachable_database_is_named_without_its_password(tmp_path: Path) -
         with ledger(tmp_path, url=url):
             raise AssertionError("there is no database")
     assert not {"geheim", "ada"} & set(re.split(r"\W+", str(caught.value))) and caught.value.__suppress_context__
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "chartloop.db"
+    path.write_text("no database\n" * 100)
+    with pytest.raises(ValueError, match="cannot be opened"), ledger(tmp_path):
+        pass
