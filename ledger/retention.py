@@ -44,7 +44,8 @@ def purge(engine: Engine, *, before: datetime, principal: Principal) -> Purge:
         principal: Who asks; an admin.
 
     Raises:
-        ValueError: The principal is no admin, or the moment is in the future.
+        ValueError: The principal is no admin, or the moment is in the future. Or SQLite's write-ahead log still
+            holds what was purged, since somebody reads; purging again clears it.
     """
     if principal.role is not Role.ADMIN:
         raise ValueError(f"role {principal.role.value!r} may not purge; use the key of an admin")
@@ -87,6 +88,11 @@ def _empty_write_ahead_log(engine: Engine) -> None:
     # It holds the pages as they were before.
     connection = engine.raw_connection()
     try:
-        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        is_busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     finally:
         connection.close()
+    if is_busy:
+        raise ValueError(
+            "the contents are purged, but stay legible in the write-ahead log while somebody reads the database; "
+            "let exports and verifications end, then purge again"
+        )

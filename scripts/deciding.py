@@ -48,8 +48,9 @@ def decide(
 
     Example: [bold]chartloop decide ID --reject icd10cm:I10=not-documented --seconds-spent 40[/bold]
     """
+    from clinical_coding.artefact import new_id
     from clinical_coding.decisions import Decision
-    from serving.client import Client
+    from serving.client import Client, GatewayUnreachableError
 
     codes = [
         _parse(action, value)
@@ -65,7 +66,13 @@ def decide(
         {"suggestion_id": suggestion_id, "outcome": outcome, "codes": codes, "seconds_spent": seconds_spent}
     )
     with Client(url, local_key(key, data_dir=data_dir)) as client:
-        answer = client.decide(decision, idempotency_key=idempotency_key)
+        idempotency_key = idempotency_key or new_id()
+        try:
+            answer = client.decide(decision, idempotency_key=idempotency_key)
+        except GatewayUnreachableError as error:
+            raise ValueError(
+                f"{error}; it may be stored all the same, so send it again with --idempotency-key {idempotency_key}"
+            ) from None
     if as_json:
         print_json(answer.model_dump(mode="json"))
     else:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from scripts.acting import Key, acting
 from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DatabaseUrl, DataDir, Records, print_json
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def simulate(
         str, typer.Option("--split", help="Of the records; of other patients than those of train nothing is learnt.")
     ] = "train",
     routing: Annotated[Path, typer.Option("--routing", help="Thresholds of the route.")] = CONFIGS / "routing.yaml",
+    key: Key = None,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -80,7 +82,8 @@ def simulate(
     Example: [bold]chartloop feedback simulate --records 'sample:300?seed=7'[/bold]
 
     Everything is stored as if people had done it, under principals called sim-…; the codes of the records
-    stay out of the ledger. The same seed, version and records give the same answers.
+    stay out of the ledger. What simulated supervisors say is exported like any verdict: simulate in a data
+    directory of its own. The same seed, version and records give the same answers.
     """
     from feedback.settings import load_feedback, load_reasons
     from feedback.simulation.running import simulate as run
@@ -107,6 +110,7 @@ def simulate(
             feedback=load_feedback(CONFIGS / "feedback.yaml"),
             reasons=load_reasons(CONFIGS / "reasons.yaml"),
             seed=seed,
+            acting=acting(engine, key=key, data_dir=data_dir),
             progress=advance,
         )
     if report.num_suggestions == 0:

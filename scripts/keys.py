@@ -28,6 +28,8 @@ def create(
     from ledger.engine import ledger
     from ledger.principals import create_key
 
+    if name.startswith("sim-"):
+        raise ValueError(f"--name {name!r} begins like those of simulated people; choose another")
     with ledger(data_dir, url=database_url) as engine:
         who = acting(engine, key=key, data_dir=data_dir)
         typer.echo(create_key(engine, role=role, name=name, acting=who))

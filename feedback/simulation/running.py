@@ -71,7 +71,7 @@ class SimulationReport:
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in values}
 
 
-def enrol(engine: Engine, settings: SimulationSettings) -> dict[str, Principal]:
+def enrol(engine: Engine, settings: SimulationSettings, *, acting: Principal | None = None) -> dict[str, Principal]:
     """Find or make the principals of a simulation; their keys are kept nowhere.
 
     Raises:
@@ -83,7 +83,7 @@ def enrol(engine: Engine, settings: SimulationSettings) -> dict[str, Principal]:
     known = {principal.name for principal in list_principals(engine)}
     for name, role in roles.items():
         if name not in known:
-            create_key(engine, role=role, name=name)
+            create_key(engine, role=role, name=name, acting=acting)
     enrolled = {principal.name: principal for principal in list_principals(engine) if principal.name in roles}
     for name, role in roles.items():
         if enrolled[name].role is not role or enrolled[name].revoked_at is not None:
@@ -99,6 +99,7 @@ def simulate(
     feedback: FeedbackSettings,
     reasons: ReasonCodes,
     seed: int,
+    acting: Principal | None = None,
     progress: Callable[[int], None] = lambda num_encounters: None,
 ) -> SimulationReport:
     """Let coders decide and supervisors judge.
@@ -110,9 +111,10 @@ def simulate(
         feedback: Shares drawn, and how long a claim lasts.
         reasons: The reason codes.
         seed: Who gets which encounter and what they say of it depend on it and on the record alone.
+        acting: Who runs the simulation, for the audit log of new principals; each themselves when None.
         progress: Called with a number of encounters decided since the last call.
     """
-    run = _Run(engine, settings, feedback, reasons, seed, enrol(engine, settings))
+    run = _Run(engine, settings, feedback, reasons, seed, enrol(engine, settings, acting=acting))
     stream = iter(encounters)
     while week := list(islice(stream, settings.encounters_a_week)):
         run.report.num_weeks += 1

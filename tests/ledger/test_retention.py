@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, event, insert, select
 
 from feedback.tables import audit_draws, cases
 from ledger import retention
@@ -90,3 +90,20 @@ def test_purged_words_are_gone_from_the_files_of_sqlite(
     assert b"Zebra" in files()
     purge(engine, before=datetime.now(UTC), principal=admin)
     assert b"Zebra" not in files()
+
+
+def test_a_reader_who_keeps_purged_words_in_the_log_of_sqlite_is_told(
+    engine: Engine, admin: Principal, store_suggestion: Any, tmp_path: Path
+) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL overwrites dead rows when it vacuums")
+    store_suggestion("Zebra-striped rash.")
+    engine.dispose()
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 100"))
+    moment = datetime.now(UTC)
+    with engine.connect() as reader:
+        reader.execute(select(cases.c.id)).all()
+        with pytest.raises(ValueError, match="then purge again"):
+            purge(engine, before=moment, principal=admin)
+    assert purge(engine, before=moment, principal=admin) == Purge(num_purged=0, num_kept=0)
+    assert b"Zebra" not in b"".join(path.read_bytes() for path in tmp_path.glob("chartloop.db*"))

@@ -1,6 +1,7 @@
 """The chartloop command: help, training, predictions, versions, records, keys, and errors without tracebacks."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -195,3 +196,16 @@ def test_an_unknown_ending_is_named(chartloop: Any, tmp_path: Path) -> None:
         2,
         "error: file 'records.csv' ends in '.csv'; expected .jsonl or .parquet",
     )
+
+
+def test_the_names_of_simulated_people_are_theirs_alone(chartloop: Any, tmp_path: Path) -> None:
+    told = chartloop("keys", "create", "--role", "supervisor", "--name", "sim-anna", "--data-dir", tmp_path)
+    assert told.code == 2
+    assert "begins like those of simulated people" in told.err
+
+
+def test_a_decision_without_an_answer_can_be_sent_again_safely(chartloop: Any) -> None:
+    url = "http://127.0.0.1:1"
+    told = chartloop("decide", "0193", "--accept-rest", "--url", url, "--key", "k")
+    assert told.code == 2
+    assert re.search(r"send it again with --idempotency-key [0-9a-f-]{36}", " ".join(told.err.split()))
