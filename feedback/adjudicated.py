@@ -27,7 +27,7 @@ from ledger.suggestions import suggestion_contents, suggestions
 __all__ = ["Adjudicated", "asked_again", "pages"]
 
 # Notes of this many encounters are in memory at once.
-PAGE: Final = 400
+PAGE: Final = 100
 
 
 class _Named(BaseModel):
