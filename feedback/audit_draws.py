@@ -10,7 +10,7 @@ Two strata: ``accepted``, suggestions on the assisted route that a coder let sta
 ``autonomous``. Suggestions that a coder overrode in part are in neither: they are in the queue already.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random, SystemRandom
@@ -32,10 +32,8 @@ Stratum = Literal["accepted", "autonomous"]
 # The operating system's generator: past draws do not tell the next.
 SECURE_SOURCE: Final[Random] = SystemRandom()
 # Made once: making a statement costs as much as running it.
-_FIRST_STORED: Final = (
-    select(suggestions.c.specialty, func.min(suggestions.c.stored_at).label("at"))
-    .where(suggestions.c.specialty.in_(bindparam("specialties", expanding=True)))
-    .group_by(suggestions.c.specialty)
+_FIRST_STORED: Final = select(func.min(suggestions.c.stored_at)).where(
+    suggestions.c.specialty == bindparam("specialty")
 )
 _DRAWN: Final = select(audit_draws.c.suggestion_id).where(
     audit_draws.c.suggestion_id.in_(bindparam("suggestion_ids", expanding=True))
@@ -75,8 +73,10 @@ def inclusion_probability(
         settings: The shares.
         at: The moment of the draw.
     """
-    first = _first_stored(connection, [specialty]).get(specialty)
-    return _probability(stratum, settings=settings, first=first, at=at)
+    first = connection.execute(_FIRST_STORED, {"specialty": specialty}).scalar_one()
+    is_young = first is None or at - first < timedelta(days=settings.first_year_days)
+    share: float = getattr(settings, f"first_year_{stratum}_share" if is_young else f"{stratum}_share")
+    return share
 
 
 def draw(connection: Connection, lots: Sequence[Lot]) -> list[Entry]:
@@ -94,12 +94,13 @@ def draw(connection: Connection, lots: Sequence[Lot]) -> list[Entry]:
     if not near:
         return []
     at = datetime.now(UTC)
-    first = _first_stored(connection, {lot.specialty for lot in near})
     asked = {"suggestion_ids": [lot.suggestion_id for lot in near]}
     drawn_already = set(connection.execute(_DRAWN, asked).scalars())
     drawn = []
     for lot in near:
-        probability = _probability(lot.stratum, settings=lot.settings, first=first.get(lot.specialty), at=at)
+        probability = inclusion_probability(
+            connection, stratum=lot.stratum, specialty=lot.specialty, settings=lot.settings, at=at
+        )
         if lot.chance < probability and lot.suggestion_id not in drawn_already:
             drawn.append((new_id(), lot, probability))
     if drawn:
@@ -158,18 +159,6 @@ def name_coder(connection: Connection, suggestion_id: str, *, coder: Principal) 
     connection.execute(
         update(cases).where(*of_draw, cases.c.claimed_by == coder.id).values(claimed_by=None, claimed_until=None)
     )
-
-
-def _first_stored(connection: Connection, specialties: Collection[str]) -> dict[str, datetime]:
-    """When the first suggestion of each service line was stored."""
-    rows = connection.execute(_FIRST_STORED, {"specialties": list(specialties)})
-    return {row.specialty: row.at for row in rows}
-
-
-def _probability(stratum: Stratum, *, settings: FeedbackSettings, first: datetime | None, at: datetime) -> float:
-    is_young = first is None or at - first < timedelta(days=settings.first_year_days)
-    share: float = getattr(settings, f"first_year_{stratum}_share" if is_young else f"{stratum}_share")
-    return share
 
 
 def _draw_row(draw_id: str, lot: Lot, probability: float, *, at: datetime) -> dict[str, object]:

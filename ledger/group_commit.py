@@ -86,17 +86,20 @@ class _Group:
 
     def _write(self, engine: Engine) -> None:
         jobs = self._taken
-        if can_do_in_one_go(jobs):
-            try:
-                with _transaction(engine) as connection:
-                    run_without_savepoint(jobs, connection)
-                return
-            except TransactionLostError:
-                # The work failed, before anything was committed: with others' work, so that it is told whose did.
-                if len(jobs) == 1:
-                    raise
-        with _transaction(engine) as connection:
-            run_all(jobs, connection)
+        if not can_do_in_one_go(jobs):
+            with _transaction(engine) as connection:
+                run_all(jobs, connection)
+            return
+        try:
+            with _transaction(engine) as connection:
+                run_without_savepoint(jobs, connection)
+        except TransactionLostError:
+            if len(jobs) == 1:
+                raise
+            # The work failed, before anything was committed: each by itself, so that only the faulty one fails.
+            with _transaction(engine) as connection:
+                for job in jobs:
+                    job.run(connection)
 
     def _end_lead(self) -> None:
         for job in self._taken:

@@ -61,13 +61,14 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; name another path, or make room or give access"
     if "sqlalchemy" in sys.modules:
-        from sqlalchemy.exc import OperationalError, SQLAlchemyError
+        from sqlalchemy.exc import OperationalError
+
+        from ledger.group_commit import NotWrittenError
 
         if isinstance(error, OperationalError):
             # The driver's words may repeat what was written.
             return "the database does not answer or refuses; see that it runs, has room, and is not locked"
-        # Of the database's errors, those of the ledger alone have words of our own.
-        if isinstance(error, SQLAlchemyError) and type(error).__module__.startswith("ledger."):
+        if isinstance(error, NotWrittenError):
             return str(error)
     return None
 

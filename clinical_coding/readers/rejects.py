@@ -46,10 +46,10 @@ class Rejects:
         self.count += 1
         logger.warning("%s, line %d is not read: %s", source, line, reason)
         if self._path is not None:
-            self._require_other_than(Path(source))
-            json.dump({"file": str(source), "line": line, "reason": reason, "raw": raw}, self._open(self._path))
-            self._open(self._path).write("\n")
-            self._open(self._path).flush()
+            stream = self._open(self._path, source=Path(source))
+            json.dump({"file": str(source), "line": line, "reason": reason, "raw": raw}, stream)
+            stream.write("\n")
+            stream.flush()
         if self.count > self._max_rejects:
             kept = f"; rejected lines are in {self._path}" if self._path else ""
             raise ValueError(
@@ -57,14 +57,10 @@ class Rejects:
                 f"are allowed (max_rejects){kept}"
             )
 
-    def _require_other_than(self, source: Path) -> None:
-        """Refuse to write over what is being read."""
-        path = self._path
-        if self._stream is None and path is not None and path.exists() and source.exists() and path.samefile(source):
-            raise ValueError(f"rejects file {path} is the file that is read; name another, so that nothing is lost")
-
-    def _open(self, path: Path) -> IO[str]:
+    def _open(self, path: Path, *, source: Path) -> IO[str]:
         if self._stream is None:
+            if path.exists() and source.exists() and path.samefile(source):
+                raise ValueError(f"rejects file {path} is the file that is read; name another, so that nothing is lost")
             path.parent.mkdir(parents=True, exist_ok=True)
             # Rejected lines are clinical text: nobody else on the machine may read them.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
