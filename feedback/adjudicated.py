@@ -6,13 +6,13 @@ enter a training set, is decided elsewhere (``labels``, ``training_set``).
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Connection, Row, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select
 
 from clinical_coding.code_library import ICD10CM_RELEASE, load_icd10cm
 from clinical_coding.codes import Code, CodeState, CodeSystem
@@ -26,8 +26,11 @@ from ledger.suggestions import suggestion_contents, suggestions
 
 __all__ = ["Adjudicated", "asked_again", "pages"]
 
-# Notes of this many encounters are in memory at once.
-PAGE: Final = 100
+# Verdicts and decisions on this many suggestions are in memory at once, and the notes of as many as the second.
+PAGE: Final = 400
+PAGE_OF_NOTES: Final = 100
+# Picks the suggestions to read, given a column that holds their ids.
+_Which = Callable[[ColumnElement[str]], ColumnElement[bool]]
 
 
 class _Named(BaseModel):
@@ -72,6 +75,8 @@ class Adjudicated:
 def pages(connection: Connection) -> Iterator[tuple[Adjudicated, ...]]:
     """Read every adjudicated suggestion, in order of suggestion ids.
 
+    What a verdict says is small and its notes are not, so that the pages of the two differ in size.
+
     Args:
         connection: In a transaction that sees one moment of the ledger throughout.
     """
@@ -87,7 +92,11 @@ def pages(connection: Connection) -> Iterator[tuple[Adjudicated, ...]]:
         ids = connection.execute(query).scalars().all()
         if not ids:
             return
-        yield _load(connection, ids)
+        said = adjudications_of_suggestions(connection, ids)
+        decided = _decided(connection, _adjudicated_within(ids))
+        for start in range(0, len(ids), PAGE_OF_NOTES):
+            contents = _contents(connection, _adjudicated_within(ids[start : start + PAGE_OF_NOTES]))
+            yield tuple(_adjudicated(row, said[row.id], decided[row.id]) for row in contents)
         after = ids[-1]
 
 
@@ -104,7 +113,7 @@ def asked_again(connection: Connection, page: Sequence[Adjudicated]) -> frozense
     notes = {item.suggestion_id: item.notes_sha256 for item in page if item.suggestion_id in earlier_ids}
     found = set[str]()
     remaining = iter(sorted(later_of))
-    while ids := list(islice(remaining, PAGE)):
+    while ids := list(islice(remaining, PAGE_OF_NOTES)):
         for item in _load(connection, ids):
             if item.request is not None and item.labels.teaches:
                 digest = item.notes_sha256
@@ -131,11 +140,23 @@ def _later_askings(connection: Connection, ids: Sequence[str]) -> list[tuple[str
 
 def _load(connection: Connection, ids: Sequence[str]) -> tuple[Adjudicated, ...]:
     """Read the suggestions of some ids, in order of ids."""
-    said, decided = adjudications_of_suggestions(connection, ids), _decided(connection, ids)
-    return tuple(_adjudicated(row, said[row.id], decided[row.id]) for row in _contents(connection, ids))
+    said = adjudications_of_suggestions(connection, ids)
+    decided = _decided(connection, lambda column: column.in_(ids))
+    contents = _contents(connection, lambda column: column.in_(ids))
+    return tuple(_adjudicated(row, said[row.id], decided[row.id]) for row in contents)
 
 
-def _contents(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
+def _adjudicated_within(ids: Sequence[str]) -> _Which:
+    """Pick neighbours by the first and the last of their ids: a list of all would cost as much as reading them."""
+
+    def is_within(column: ColumnElement[str]) -> ColumnElement[bool]:
+        is_adjudicated = select(adjudications.c.id).where(adjudications.c.suggestion_id == column).exists()
+        return and_(column.between(ids[0], ids[-1]), is_adjudicated)
+
+    return is_within
+
+
+def _contents(connection: Connection, which: _Which) -> list[Row[Any]]:
     query = (
         select(
             suggestions.c.id,
@@ -144,17 +165,17 @@ def _contents(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
             suggestion_contents.c.suggestion,
         )
         .outerjoin(suggestion_contents, suggestion_contents.c.suggestion_id == suggestions.c.id)
-        .where(suggestions.c.id.in_(ids))
+        .where(which(suggestions.c.id))
         .order_by(suggestions.c.id)
     )
     return [*connection.execute(query)]
 
 
-def _decided(connection: Connection, ids: Sequence[str]) -> defaultdict[str, set[str]]:
+def _decided(connection: Connection, which: _Which) -> defaultdict[str, set[str]]:
     """By suggestion, the label keys that coders put in the place of suggested ones, or added."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     query = select(decisions.c.suggestion_id, decisions.c.body).where(
-        decisions.c.suggestion_id.in_(ids), decisions.c.outcome == "decided"
+        which(decisions.c.suggestion_id), decisions.c.outcome == "decided"
     )
     for row in connection.execute(query):
         for code in Decision.model_validate_json(row.body).codes:
