@@ -1,7 +1,7 @@
 """The evaluation set: what is true of the records that versions are measured on, without notes (stages 4, 11).
 
 Training writes it beside the predictions, governance compares versions by it. It holds codes and
-circumstances of care, patients by hash only. What a metric makes of it is ``metrics``' business.
+circumstances of care, patients and notes by hash only. What a metric makes of it is ``metrics``' business.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from clinical_coding.artefact import Artefact, sha256_of_json
 from clinical_coding.codes import CodeState
 from clinical_coding.manifest import Sha256, hash_patient
-from clinical_coding.records import SCHEMA_VERSION, CodedRecord, Identifier, Unlisted
+from clinical_coding.records import SCHEMA_VERSION, CodedRecord, Identifier, Unlisted, hash_notes
 from clinical_coding.slices import slice_values
 
 __all__ = ["COMPARED_DIMENSIONS", "EvaluatedRecord", "evaluation_set_sha256"]
@@ -30,6 +30,8 @@ class EvaluatedRecord(Artefact):
     schema_version: Literal[1] = SCHEMA_VERSION
     record_id: Identifier
     patient_hash: Sha256
+    notes_sha256: Sha256
+    """Tells the same record in another language, or with another note, apart."""
     slices: dict[str, str]
     """Circumstances of care by dimension; one that the encounter does not state is left out."""
     positive: tuple[Key, ...]
@@ -59,6 +61,7 @@ class EvaluatedRecord(Artefact):
         return cls(
             record_id=record.record_id,
             patient_hash=hash_patient(record.patient_id),
+            notes_sha256=hash_notes(record.notes),
             slices=dict(slice_values(record.encounter, dimensions=COMPARED_DIMENSIONS)),
             positive=tuple(sorted(positive)),
             negative=tuple(sorted(negative - positive - unknown)),

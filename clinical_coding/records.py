@@ -1,5 +1,7 @@
 """Encounters, notes and coded records: stage 1 of the flow speaks in these."""
 
+import hashlib
+from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
@@ -9,7 +11,17 @@ from pydantic import Field, model_validator
 from clinical_coding.artefact import Artefact
 from clinical_coding.codes import Code, CodeState
 
-__all__ = ["SCHEMA_VERSION", "CodedRecord", "Complexity", "Encounter", "Note", "Setting", "Split", "Unlisted"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "CodedRecord",
+    "Complexity",
+    "Encounter",
+    "Note",
+    "Setting",
+    "Split",
+    "Unlisted",
+    "hash_notes",
+]
 
 SCHEMA_VERSION: Final = 1
 
@@ -89,6 +101,14 @@ class Note(Artefact):
         if not self.text.strip():
             raise ValueError("text must hold more than white space; leave the note out instead")
         return self
+
+
+def hash_notes(notes: Iterable[Note]) -> str:
+    """Hash what some notes say, in their order: tells whether two encounters carry the same documentation."""
+    digest = hashlib.sha256()
+    for note in notes:
+        digest.update(hashlib.sha256(note.text.encode()).digest())
+    return digest.hexdigest()
 
 
 class CodedRecord(Artefact):

@@ -4,7 +4,6 @@ One row here is everything that a training record is made of. What it teaches, a
 enter a training set, is decided elsewhere (``labels``, ``training_set``).
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select
 from clinical_coding.code_library import ICD10CM_RELEASE, load_icd10cm
 from clinical_coding.codes import Code, CodeState, CodeSystem
 from clinical_coding.decisions import Adjudication, Decision
-from clinical_coding.records import Unlisted
+from clinical_coding.records import Unlisted, hash_notes
 from clinical_coding.suggestions import SuggestionRequest
 from feedback.adjudication import adjudications_of_suggestions
 from feedback.labels import Labels, labels_of
@@ -64,12 +63,7 @@ class Adjudicated:
     @property
     def notes_sha256(self) -> str | None:
         """Tells whether two requests carried the same notes; null when they were purged."""
-        if self.request is None:
-            return None
-        digest = hashlib.sha256()
-        for note in self.request.notes:
-            digest.update(hashlib.sha256(note.text.encode()).digest())
-        return digest.hexdigest()
+        return hash_notes(self.request.notes) if self.request is not None else None
 
 
 def pages(connection: Connection) -> Iterator[tuple[Adjudicated, ...]]:

@@ -50,11 +50,20 @@ def test_no_note_and_no_patient_is_in_it(make_record: Make) -> None:
     assert "Troponin" not in written
 
 
+def test_one_record_in_two_languages_is_two(make_record: Make) -> None:
+    english, spanish = (
+        EvaluatedRecord.of(make_record(notes=[{"note_id": "n1", "text": text}]))
+        for text in ("Chest pain.", "Dolor de pecho.")
+    )
+    assert evaluation_set_sha256([english]) != evaluation_set_sha256([spanish])
+
+
 def test_the_hash_holds_in_any_order_and_changes_with_the_content(make_record: Make) -> None:
     records = [EvaluatedRecord.of(make_record(f"r{number}")) for number in range(3)]
     sha256 = evaluation_set_sha256(records)
     assert evaluation_set_sha256(reversed(records)) == sha256
-    changes = ({"positive": ()}, {"patient_hash": "0" * 64}, {"unlisted": Unlisted.UNKNOWN}, {"slices": {}})
+    hashes = ({"patient_hash": "0" * 64}, {"notes_sha256": "0" * 64})
+    changes = (*hashes, {"positive": ()}, {"unlisted": Unlisted.UNKNOWN}, {"slices": {}})
     changed = [evaluation_set_sha256([*records[:2], records[2].model_copy(update=change)]) for change in changes]
     assert len({sha256, *changed, evaluation_set_sha256(records[:2])}) == len(changes) + 2
     with pytest.raises(ValueError, match="record 'r1' comes twice in the evaluation set"):
@@ -62,6 +71,7 @@ def test_the_hash_holds_in_any_order_and_changes_with_the_content(make_record: M
 
 
 def test_a_key_in_two_states_is_refused() -> None:
-    fields = {"record_id": "r1", "patient_hash": "0" * 64, "slices": {}, "positive": ["icd10cm:I10"]}
+    hashes = {"patient_hash": "0" * 64, "notes_sha256": "0" * 64}
+    fields = hashes | {"record_id": "r1", "slices": {}, "positive": ["icd10cm:I10"]}
     with pytest.raises(ValidationError, match="must not share or repeat a key"):
         EvaluatedRecord.model_validate(fields | {"unknown": ["icd10cm:I10"]})

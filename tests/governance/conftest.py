@@ -29,7 +29,8 @@ PrincipalMaker = Callable[..., Principal]
 
 
 def evaluated(record_id: str = "r1", positive: Iterable[str] = ("icd10cm:I10",), **fields: object) -> EvaluatedRecord:
-    stated = {"record_id": record_id, "patient_hash": hash_patient(record_id), "slices": {"setting": "inpatient"}}
+    stated = {"record_id": record_id, "patient_hash": hash_patient(record_id), "notes_sha256": "0" * 64}
+    stated["slices"] = {"setting": "inpatient"}
     return EvaluatedRecord.model_validate(stated | {"positive": tuple(positive)} | fields)
 
 
