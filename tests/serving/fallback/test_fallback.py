@@ -209,6 +209,7 @@ def test_who_stops_a_worker_can_be_cancelled_meanwhile(run: Callable[..., None])
         await warm(backend)
         assert backend.pid is not None
         os.kill(backend.pid, signal.SIGSTOP)  # So that its end takes a while.
+        os.waitid(os.P_PID, backend.pid, os.WSTOPPED)  # Of two signals that wait, SIGTERM would come first.
         stopping = asyncio.create_task(backend.stop())
         await asyncio.sleep(0.1)
         stopping.cancel()
