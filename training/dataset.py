@@ -11,27 +11,21 @@ Shapes: B records, W windows, T tokens a window, H hidden size, M tokens a recor
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from datasets import Dataset, Features, List, Value
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from clinical_coding.bundle import Windowing
 from clinical_coding.codes import CodeState
 from clinical_coding.manifest import Manifest, hash_patients
 from clinical_coding.records import CodedRecord, Unlisted
-from training.label_space import LabelSampler
-from training.lower_layers import LowerLayers
-from training.model.coding_model import StackedWindows, stack_windows
 from training.model.windows import TokenWindows, cut_windows
 
-__all__ = ["Batch", "Collator", "cut_records", "load_records", "open_stored", "store_records"]
+__all__ = ["cut_records", "load_records", "open_stored", "store_records"]
 
 _ROWS_A_WRITE = 1024
 
@@ -206,88 +200,3 @@ def cut_records(
         load_from_cache_file=True,
     )
     return windows.add_column("row", list(range(len(windows))))
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one training step needs."""
-
-    windows: StackedWindows
-    lower_WTH: Tensor | None
-    """Stored output of the frozen lower layers; None when they are run."""
-    labels_S: Tensor
-    """Indices of the labels that this step scores."""
-    targets_BS: Tensor
-    """1.0 where the record has the code."""
-    weights_BS: Tensor
-    """Weight in the loss; 0 where nothing is known of the code on this record."""
-    evidence_record_E: Tensor
-    evidence_column_E: Tensor
-    """Record and column of labels_S that each evidence entry speaks of."""
-    evidence_EM: Tensor
-    """True on the tokens that support the code."""
-
-    def to(self, device: torch.device) -> "Batch":
-        """Copy to a device."""
-        moved: dict[str, Any] = {"windows": self.windows.to(device)}
-        for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
-            if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True)
-        return Batch(**{"lower_WTH": None} | moved)
-
-
-class Collator:
-    """Third hop: rows become a Batch."""
-
-    def __init__(self, sampler: LabelSampler, *, pad_token_id: int, lower_layers: LowerLayers | None):
-        """Set up.
-
-        Args:
-            sampler: Chooses the labels of each step.
-            pad_token_id: The tokenizer's.
-            lower_layers: Stored output of the frozen lower layers, when there is any.
-        """
-        self._sampler = sampler
-        self._pad_token_id = pad_token_id
-        self._lower_layers = lower_layers
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]], *, step: int) -> Batch:
-        """Make the batch of one step."""
-        windows = stack_windows([row["input_ids"] for row in rows], pad_token_id=self._pad_token_id)
-        stated = {label for row in rows for label in (*row["positive"], *row["negative"])}
-        labels_S, weights_S = self._sampler.sample(stated, step=step)
-        column = {int(label): at for at, label in enumerate(labels_S)}
-        targets_BS = torch.zeros(len(rows), len(labels_S))
-        weights_BS = torch.from_numpy(weights_S).repeat(len(rows), 1)
-        for at, row in enumerate(rows):
-            if not row["complete"]:
-                weights_BS[at] = 0.0
-            for label in row["unknown"]:
-                if label in column:
-                    weights_BS[at, column[label]] = 0.0
-            for label, weight in zip(row["negative"], row["negative_weight"], strict=True):
-                weights_BS[at, column[label]] = weight
-            for label, weight in zip(row["positive"], row["positive_weight"], strict=True):
-                targets_BS[at, column[label]] = 1.0
-                weights_BS[at, column[label]] = weight
-        entries = [
-            (at, column[label], tokens)
-            for at, row in enumerate(rows)
-            for label, tokens in zip(row["evidence_label"], row["evidence_tokens"], strict=True)
-        ]
-        evidence_EM = torch.zeros(len(entries), windows.token_index_BM.shape[1], dtype=torch.bool)
-        for entry, (_, _, tokens) in enumerate(entries):
-            evidence_EM[entry, tokens] = True
-        lower_WTH = None
-        if self._lower_layers is not None:
-            lower_WTH = self._lower_layers.recall([row["row"] for row in rows], width=windows.input_ids_WT.shape[1])
-        return Batch(
-            windows=windows,
-            lower_WTH=lower_WTH,
-            labels_S=torch.from_numpy(labels_S),
-            targets_BS=targets_BS,
-            weights_BS=weights_BS,
-            evidence_record_E=torch.tensor([entry[0] for entry in entries], dtype=torch.long),
-            evidence_column_E=torch.tensor([entry[1] for entry in entries], dtype=torch.long),
-            evidence_EM=evidence_EM,
-        )

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clinical_coding.artefact import publish_folder, publish_path
+from training.batches import Batch, Collator
 from training.config import TrainConfig
-from training.dataset import Batch, Collator
 
 __all__ = ["FitResult", "code_loss", "evidence_loss", "fit", "train_step"]
 

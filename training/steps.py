@@ -20,15 +20,15 @@ from clinical_coding.bundle import Calibration
 from clinical_coding.metrics import Evaluation, evaluate
 from clinical_coding.predictions import Prediction
 from clinical_coding.records import CodedRecord
+from training.batches import Collator
 from training.build import build_model
 from training.bundle_writer import write_bundle
 from training.calibrate import calibrate
 from training.config import TrainConfig
 from training.corpus import Corpus
-from training.dataset import Collator
 from training.fit import FitResult, fit, num_lower_layers
 from training.held_out import gold_and_known, lexical_shares, mean_average_precision, score_windows
-from training.label_space import LabelSampler
+from training.label_sampler import LabelSampler
 from training.model.calibration import confidences
 from training.model.coding_model import CodingModel
 from training.model.scorer import Scorer

@@ -20,13 +20,15 @@ from clinical_coding.manifest import Manifest
 from clinical_coding.readers import write_jsonl
 from clinical_coding.records import CodedRecord
 from governance.versions import resolve_version
+from training.batches import Collator
 from training.build import build_model
 from training.bundle_writer import write_bundle
 from training.config import TrainConfig
 from training.corpus import Corpus, prepare
-from training.dataset import Collator, store_records
+from training.dataset import store_records
 from training.fit import FitResult, fit
-from training.label_space import LabelSampler, LabelSpace
+from training.label_sampler import LabelSampler
+from training.label_space import LabelSpace
 from training.model.coding_model import CodingModel
 from training.model.lexical import LexicalMatch
 from training.train import TrainResult, train

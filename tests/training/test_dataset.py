@@ -15,10 +15,12 @@ from clinical_coding.bundle import Label, Windowing
 from clinical_coding.codes import split_key
 from clinical_coding.manifest import hash_patients
 from clinical_coding.records import CodedRecord
+from training.batches import Batch, Collator
 from training.corpus import Corpus, choose_held_out, is_held_out
-from training.dataset import Batch, Collator, cut_records, load_records, open_stored, store_records
+from training.dataset import cut_records, load_records, open_stored, store_records
 from training.fit import code_loss
-from training.label_space import LabelSampler, LabelSpace
+from training.label_sampler import LabelSampler
+from training.label_space import LabelSpace
 from training.model.encoder import load_tokenizer
 from training.reference import reference_histograms
 

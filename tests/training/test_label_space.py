@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinical_coding.codes import Code
-from training.label_space import LabelSampler, LabelSpace, build_label_space
+from training.label_sampler import LabelSampler
+from training.label_space import LabelSpace, build_label_space
 
 
 def code(key: str, **fields: object) -> Code:
