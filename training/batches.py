@@ -2,11 +2,13 @@
 
 What a row is, ``dataset`` says; which labels a step scores, ``label_sampler``.
 
-Shapes: B records, W windows, T tokens a window, H hidden size, M tokens a record, S sampled labels, E evidence entries.
+Shapes: B records, W windows, T tokens a window, H hidden size, N tokens of all records, S sampled labels, E evidence
+entries.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from training.label_sampler import LabelSampler
 from training.lower_layers import LowerLayers
-from training.model.coding_model import StackedWindows, stack_windows
+from training.model.coding_model import PackedWindows, pack_windows
 
 __all__ = ["Batch", "Collator"]
 
@@ -23,28 +25,29 @@ __all__ = ["Batch", "Collator"]
 class Batch:
     """What one training step needs."""
 
-    windows: StackedWindows
-    lower_WTH: Tensor | None
-    """Stored output of the frozen lower layers; None when they are run."""
+    windows: PackedWindows
+    lower: tuple[Tensor, ...] | None
+    """Stored output of the frozen lower layers for each stack [W, T, H]; None when they are run."""
     labels_S: Tensor
     """Indices of the labels that this step scores."""
     targets_BS: Tensor
     """1.0 where the record has the code."""
     weights_BS: Tensor
     """Weight in the loss; 0 where nothing is known of the code on this record."""
-    evidence_record_E: Tensor
     evidence_column_E: Tensor
-    """Record and column of labels_S that each evidence entry speaks of."""
-    evidence_EM: Tensor
-    """True on the tokens that support the code."""
+    """Which of labels_S each evidence entry speaks of."""
+    evidence_EN: Tensor
+    """True on the tokens of its record that support the code."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
-        moved: dict[str, Any] = {"windows": self.windows.to(device)}
+        moved: dict[str, Any] = {"windows": self.windows.to(device), "lower": None}
+        if self.lower is not None:
+            moved["lower"] = tuple(lower_WTH.to(device, non_blocking=True) for lower_WTH in self.lower)
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
             if isinstance(value, Tensor):
                 moved[name] = value.to(device, non_blocking=True)
-        return Batch(**{"lower_WTH": None} | moved)
+        return Batch(**moved)
 
 
 class Collator:
@@ -64,7 +67,7 @@ class Collator:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]], *, step: int) -> Batch:
         """Make the batch of one step."""
-        windows = stack_windows([row["input_ids"] for row in rows], pad_token_id=self._pad_token_id)
+        windows = pack_windows([row["input_ids"] for row in rows], pad_token_id=self._pad_token_id)
         stated = {label for row in rows for label in (*row["positive"], *row["negative"])}
         labels_S, weights_S = self._sampler.sample(stated, step=step)
         column = {int(label): at for at, label in enumerate(labels_S)}
@@ -86,19 +89,19 @@ class Collator:
             for at, row in enumerate(rows)
             for label, tokens in zip(row["evidence_label"], row["evidence_tokens"], strict=True)
         ]
-        evidence_EM = torch.zeros(len(entries), windows.token_index_BM.shape[1], dtype=torch.bool)
-        for entry, (_, _, tokens) in enumerate(entries):
-            evidence_EM[entry, tokens] = True
-        lower_WTH = None
+        starts = [0, *accumulate(windows.lengths)]
+        evidence_EN = torch.zeros(len(entries), starts[-1], dtype=torch.bool)
+        for entry, (at, _, tokens) in enumerate(entries):
+            evidence_EN[entry, torch.tensor(tokens) + starts[at]] = True
+        lower = None
         if self._lower_layers is not None:
-            lower_WTH = self._lower_layers.recall([row["row"] for row in rows], width=windows.input_ids_WT.shape[1])
+            lower = self._lower_layers.recall([row["row"] for row in rows], stacks=windows.stacks)
         return Batch(
             windows=windows,
-            lower_WTH=lower_WTH,
+            lower=lower,
             labels_S=torch.from_numpy(labels_S),
             targets_BS=targets_BS,
             weights_BS=weights_BS,
-            evidence_record_E=torch.tensor([entry[0] for entry in entries], dtype=torch.long),
-            evidence_column_E=torch.tensor([entry[1] for entry in entries], dtype=torch.long),
-            evidence_EM=evidence_EM,
+            evidence_column_E=torch.tensor([column for _, column, _ in entries], dtype=torch.long),
+            evidence_EN=evidence_EN,
         )

@@ -4,7 +4,7 @@ Takes a model and token windows, leaves the model with its best weights. A resum
 as one that was never killed: the order of records and the sampled labels depend on the seed and the step
 alone, and the state of every random generator is in the checkpoint.
 
-Shapes: B records, M tokens a record, S sampled labels, E evidence entries.
+Shapes: B records, N tokens of all records, S sampled labels, E evidence entries.
 """
 
 import ctypes
@@ -68,13 +68,12 @@ def code_loss(logits_BS: Tensor, targets_BS: Tensor, weights_BS: Tensor) -> Tens
     return (losses_BS * weights_BS).sum() / len(logits_BS)
 
 
-def evidence_loss(attention_BMS: Tensor, batch: Batch) -> Tensor:
+def evidence_loss(attention_SN: Tensor, batch: Batch) -> Tensor:
     """Minus the log of the attention that falls on the supporting tokens, a mean over records."""
-    if not len(batch.evidence_record_E):
-        return attention_BMS.new_zeros(())
-    attention_EM = attention_BMS[batch.evidence_record_E, :, batch.evidence_column_E]
-    on_evidence_E = (attention_EM * batch.evidence_EM).sum(dim=1)
-    return -on_evidence_E.clamp(min=1e-6).log().sum() / len(attention_BMS)
+    if not len(batch.evidence_column_E):
+        return attention_SN.new_zeros(())
+    on_evidence_E = (attention_SN[batch.evidence_column_E] * batch.evidence_EN).sum(dim=1)
+    return -on_evidence_E.clamp(min=1e-6).log().sum() / len(batch.targets_BS)
 
 
 def train_step(
@@ -95,12 +94,10 @@ def train_step(
         ValueError: Loss or gradient is not finite; the weights are as they were before the step.
     """
     num_lower = num_lower_layers(model, config)
-    logits_BS, attention_BMS, _ = model(
-        batch.windows, batch.labels_S, lower_WTH=batch.lower_WTH, num_lower_layers=num_lower
-    )
+    logits_BS, attention_SN, _ = model(batch.windows, batch.labels_S, lower=batch.lower, num_lower_layers=num_lower)
     loss = code_loss(logits_BS, batch.targets_BS, batch.weights_BS)
     if config.head.evidence_weight:
-        loss = loss + config.head.evidence_weight * evidence_loss(attention_BMS, batch)
+        loss = loss + config.head.evidence_weight * evidence_loss(attention_SN, batch)
     accelerator.backward(loss)
     trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     norm = accelerator.clip_grad_norm_(trained, config.optimisation.max_gradient_norm)

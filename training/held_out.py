@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clinical_coding.records import CodedRecord
 from training.lower_layers import LowerLayers
-from training.model.coding_model import CodingModel, stack_windows
+from training.model.coding_model import CodingModel, pack_windows
 from training.model.lexical import LexicalMatch
 
 __all__ = ["gold_and_known", "lexical_shares", "mean_average_precision", "score_windows"]
@@ -37,12 +37,12 @@ def score_windows(
     logits = []
     for first in range(0, len(windows), _RECORDS_A_PASS):
         rows = windows[first : first + _RECORDS_A_PASS]
-        stacked = stack_windows(rows["input_ids"], pad_token_id=pad_token_id).to(device)
-        lower_WTH = None
+        packed = pack_windows(rows["input_ids"], pad_token_id=pad_token_id).to(device)
+        lower = None
         if lower_layers is not None:
-            lower_WTH = lower_layers.recall(rows["row"], width=stacked.input_ids_WT.shape[1]).to(device)
+            lower = [states.to(device) for states in lower_layers.recall(rows["row"], stacks=packed.stacks)]
         with torch.no_grad(), autocast():
-            logits_BL, _, _ = model(stacked, lower_WTH=lower_WTH, num_lower_layers=num_lower_layers)
+            logits_BL, _, _ = model(packed, lower=lower, num_lower_layers=num_lower_layers)
         logits.append(logits_BL.float().cpu().numpy())
     return np.concatenate(logits)
 

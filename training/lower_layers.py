@@ -7,7 +7,7 @@ Shapes: W windows, T tokens a window, H hidden size.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clinical_coding.artefact import publish
-from training.model.coding_model import stack_windows
+from training.model.coding_model import Stack, pack_windows
 from training.model.encoder import encode_lower_layers
 
 __all__ = ["LowerLayers"]
@@ -76,40 +76,48 @@ class LowerLayers:
         states = np.memmap(path, np.float16, "w+", shape=(num_tokens, hidden_size))
         encoder.eval()
         device = next(encoder.parameters()).device
-        at = 0
+        stored = cls(states, lengths)
         for first in range(0, len(lengths), _RECORDS_A_PASS):
             rows = windows[first : first + _RECORDS_A_PASS]["input_ids"]
-            stacked = stack_windows(rows, pad_token_id=pad_token_id).to(device)
-            with torch.no_grad(), autocast():
-                hidden_WTH = encode_lower_layers(encoder, num_layers, stacked.input_ids_WT, stacked.mask_WT)
-            flat = hidden_WTH[stacked.mask_WT.bool()].to(torch.float16).cpu().numpy()
-            if not np.isfinite(flat).all():
+            spans = stored._spans(range(first, first + len(rows)))
+            for stack in pack_windows(rows, pad_token_id=pad_token_id).to(device).stacks:
+                with torch.no_grad(), autocast():
+                    hidden_WTH = encode_lower_layers(encoder, num_layers, stack.input_ids_WT, stack.mask_WT)
+                for window, hidden_TH in zip(stack.windows, hidden_WTH.to(torch.float16).cpu().numpy(), strict=True):
+                    start, end = spans[window]
+                    states[start:end] = hidden_TH[: end - start]
+            if not np.isfinite(states[spans[0][0] : spans[-1][1]]).all():
                 raise ValueError("the lower layers' output does not fit half precision; set cache_lower_layers: false")
-            states[at : at + len(flat)] = flat
-            at += len(flat)
             progress(len(rows))
         states.flush()
         with publish(mark) as stream:
             json.dump(wanted, stream)
-        return cls(states, lengths)
+        return stored
 
-    def recall(self, rows: Sequence[int], *, width: int) -> Tensor:
-        """The states of some records, stacked and padded as ``stack_windows`` stacks them.
+    def recall(self, rows: Sequence[int], *, stacks: Sequence[Stack]) -> tuple[Tensor, ...]:
+        """The states of some records, stacked and padded like their windows.
 
         Args:
             rows: Positions in the Dataset.
-            width: Tokens of the longest window.
+            stacks: The same records' windows, from ``pack_windows``.
 
         Returns:
-            States [W, T, H] in float32.
+            For each stack its states [W, T, H] in float32.
         """
-        lengths = [length for row in rows for length in self._window_lengths[row]]
-        lower_WTH = torch.zeros(len(lengths), width, self._states.shape[1])
-        window = 0
+        spans = self._spans(rows)
+        recalled = []
+        for stack in stacks:
+            lower_WTH = torch.zeros(*stack.input_ids_WT.shape, self._states.shape[1])
+            for lower_TH, window in zip(lower_WTH, stack.windows, strict=True):
+                start, end = spans[window]
+                lower_TH[: end - start] = torch.from_numpy(self._states[start:end].astype(np.float32))
+            recalled.append(lower_WTH)
+        return tuple(recalled)
+
+    def _spans(self, rows: Iterable[int]) -> list[tuple[int, int]]:
+        """Where the states of each window of some records begin and end."""
+        spans = list[tuple[int, int]]()
         for row in rows:
-            at = self._starts[row]
-            for length in self._window_lengths[row]:
-                lower_WTH[window, :length] = torch.from_numpy(self._states[at : at + length].astype(np.float32))
-                at += length
-                window += 1
-        return lower_WTH
+            ends = np.cumsum(self._window_lengths[row]) + self._starts[row]
+            spans += zip((ends - self._window_lengths[row]).tolist(), ends.tolist(), strict=True)
+        return spans

@@ -103,7 +103,7 @@ def test_unlisted_codes_of_a_partial_record_move_nothing(batch_of: Any) -> None:
 def test_evidence_of_a_partial_record_teaches_as_any_other(batch_of: Any) -> None:
     listed = [{"code": "I10", "evidence": [{"note_id": "n2", "start": 0, "end": 11}]}]
     whole, part = (batch_of(record(listed, unlisted=unlisted))[0] for unlisted in ("absent", "unknown"))
-    assert part.evidence_EM.any() and torch.equal(part.evidence_EM, whole.evidence_EM)
+    assert part.evidence_EN.any() and torch.equal(part.evidence_EN, whole.evidence_EN)
     assert part.labels_S[part.evidence_column_E].tolist() == [INDEX["icd10cm:I10"]]
 
 
@@ -128,9 +128,9 @@ def test_evidence_marks_just_the_tokens_that_touch_the_span(batch_of: Any, made_
         record([{"code": "I10"}], record_id="r0"),
         record([{"code": "N17.9", "evidence": [span]}, {"code": "R07.9", "state": "negative", "evidence": [span]}]),
     )
-    assert batch.evidence_record_E.tolist() == [1]
     assert batch.labels_S[batch.evidence_column_E].tolist() == [INDEX["icd10cm:N17.9"]]
-    marked = np.flatnonzero(batch.evidence_EM[0].numpy())
+    # The first record's tokens come before those of the second.
+    marked = np.flatnonzero(batch.evidence_EN[0].numpy()) - batch.windows.lengths[0]
     tokens = [token for window in windows[1]["input_ids"] for token in window[1:-1]]
     words = load_tokenizer(made_encoder).convert_ids_to_tokens([tokens[at] for at in marked])
     assert words == ["kidney", "failure", "and", "chest"]
@@ -138,11 +138,11 @@ def test_evidence_marks_just_the_tokens_that_touch_the_span(batch_of: Any, made_
 
 def test_a_stack_says_where_each_record_s_tokens_lie(batch_of: Any) -> None:
     batch, windows = batch_of(record([]), record([], text="asthma", record_id="r2"))
-    flat = batch.windows.input_ids_WT.flatten()
-    for at, row in enumerate(windows):
-        real = batch.windows.token_index_BM[at][batch.windows.token_mask_BM[at]]
+    packed = batch.windows
+    flat = torch.cat([stack.input_ids_WT.flatten() for stack in packed.stacks])
+    for real, row in zip(packed.token_index_N.split(packed.lengths), windows, strict=True):
         assert flat[real].tolist() == [token for window in row["input_ids"] for token in window[1:-1]]
-    assert (batch.windows.input_ids_WT[batch.windows.mask_WT == 0] == 0).all()
+    assert all((stack.input_ids_WT[stack.mask_WT == 0] == 0).all() for stack in packed.stacks)
 
 
 def test_a_record_without_tokens_is_kept(batch_of: Any) -> None:
@@ -151,7 +151,7 @@ def test_a_record_without_tokens_is_kept(batch_of: Any) -> None:
     )
     batch, windows = batch_of(record([]), empty)
     assert windows["record_id"] == ["r1", "r2"]
-    assert batch.windows.token_mask_BM[0].any() and not batch.windows.token_mask_BM[1].any()
+    assert batch.windows.lengths[0] > 0 and batch.windows.lengths[1] == 0
     assert batch.targets_BS[1].sum() == 1
 
 

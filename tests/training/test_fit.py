@@ -118,12 +118,12 @@ def test_losses_by_hand(corpus: Corpus) -> None:
     expected = (0.693147 + 3 * 2.126928 + 0.693147) / 2
     assert code_loss(logits_BS, targets_BS, weights_BS).item() == pytest.approx(expected, abs=1e-5)
 
-    attention_BMS = torch.tensor([[[0.2, 0.5], [0.3, 0.25], [0.5, 0.25]], [[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
+    # Three tokens of the first record, then two of the second.
+    attention_SN = torch.tensor([[0.2, 0.3, 0.5, 1.0, 0.0], [0.5, 0.25, 0.25, 0.0, 1.0]])
+    evidence_EN = torch.tensor([[True, True, False, False, False], [False, False, False, True, False]])
     batch = SimpleNamespace(
-        evidence_record_E=torch.tensor([0, 1]),
-        evidence_column_E=torch.tensor([0, 1]),
-        evidence_EM=torch.tensor([[True, True, False], [False, True, False]]),
+        evidence_column_E=torch.tensor([0, 1]), evidence_EN=evidence_EN, targets_BS=torch.zeros(2, 2)
     )
     # 0.2 + 0.3 of the attention is on the evidence of the first; none on that of the second, bounded below.
     expected = -(torch.tensor(0.5).log() + torch.tensor(1e-6).log()).item() / 2
-    assert evidence_loss(attention_BMS, batch).item() == pytest.approx(expected, abs=1e-5)
+    assert evidence_loss(attention_SN, batch).item() == pytest.approx(expected, abs=1e-5)

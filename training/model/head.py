@@ -8,10 +8,12 @@ Source: label attention, Mullenbach et al. 2018 (CAML, doi:10.18653/v1/N18-1100)
 Huang et al. 2022 (PLM-ICD, arXiv:2207.05289). Since each logit is sum_m attention_m * (value_m . output),
 attention times its gradient is exactly the token's share of the logit.
 
-Shapes: B records, M tokens a record, H hidden size, D description embedding size, S scored labels, L all labels.
+Shapes: B records, N tokens of all records, M tokens of one, H hidden size, D description embedding size, S scored
+labels, L all labels.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,30 +77,41 @@ class LabelAttention(nn.Module):
             bias_S=bias_S1.squeeze(1),
         )
 
-    def attend(self, hidden_BMH: Tensor, mask_BM: Tensor, vectors: LabelVectors) -> tuple[Tensor, Tensor, Tensor]:
+    def attend(self, hidden_NH: Tensor, lengths: Sequence[int], vectors: LabelVectors) -> tuple[Tensor, Tensor, Tensor]:
         """Score labels whose vectors are known.
 
         Args:
-            hidden_BMH: Encoder output of each record's tokens.
-            mask_BM: True where a token is real.
+            hidden_NH: Encoder output of the tokens, record after record.
+            lengths: Tokens of each record; they sum to N.
             vectors: Of the labels to score.
 
         Returns:
-            logits [B, S], attention [B, M, S], and value [B, M, S], the logit that a token alone would give.
-            attention * value summed over M, plus the bias, is the logit.
+            logits [B, S], attention [S, N], and value [S, N], the logit that a token alone would give.
+            attention * value summed over a record's tokens, plus the bias, is the logit; a record without
+            tokens gets the bias.
         """
-        keys_BMH = torch.tanh(self.key(hidden_BMH))
-        scores_BMS = (keys_BMH @ vectors.query_SH.T).float()
-        # The lowest number instead of infinity, and the mask once more: a record without tokens gets the bias, not NaN.
-        lowest = torch.finfo(scores_BMS.dtype).min
-        attention_BMS = scores_BMS.masked_fill(~mask_BM.unsqueeze(2), lowest).softmax(dim=1)
-        value_BMS = (self.value(hidden_BMH) @ vectors.output_SH.T).float()
-        read_BS = (attention_BMS * value_BMS).sum(dim=1) * mask_BM.any(dim=1, keepdim=True)
-        logits_BS = read_BS + vectors.bias_S.float()
-        return logits_BS, attention_BMS, value_BMS
+        keys_NH = torch.tanh(self.key(hidden_NH))
+        scores_SN = (vectors.query_SH @ keys_NH.T).float()
+        attention_SN = torch.cat(
+            [scores_SM.softmax(dim=1) for scores_SM in torch.split(scores_SN, list(lengths), dim=1)], dim=1
+        )
+        value_SN = (vectors.output_SH @ self.value(hidden_NH).T).float()
+        contribution_SN = attention_SN * value_SN
+        read_BS = torch.stack([part_SM.sum(dim=1) for part_SM in torch.split(contribution_SN, list(lengths), dim=1)])
+        return read_BS + vectors.bias_S.float(), attention_SN, value_SN
+
+    def score(self, hidden_MH: Tensor, vectors: LabelVectors) -> Tensor:
+        """Logits [S] of one record, as ``attend`` gives them, without what each token adds: for many labels."""
+        if not len(hidden_MH):
+            return vectors.bias_S.float()
+        keys_MH = torch.tanh(self.key(hidden_MH))
+        # The kernel wants a batch and heads in front; scale 1, for the queries learn theirs.
+        query, keys, values = (part[None, None] for part in (vectors.query_SH, keys_MH, self.value(hidden_MH)))
+        read_SH = nn.functional.scaled_dot_product_attention(query, keys, values, scale=1.0)[0, 0]
+        return (read_SH * vectors.output_SH).sum(dim=1).float() + vectors.bias_S.float()
 
     def forward(
-        self, hidden_BMH: Tensor, mask_BM: Tensor, labels_S: Tensor | None = None
+        self, hidden_NH: Tensor, lengths: Sequence[int], labels_S: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Score labels given by index, all when None; see ``attend``."""
-        return self.attend(hidden_BMH, mask_BM, self.label_vectors(labels_S))
+        return self.attend(hidden_NH, lengths, self.label_vectors(labels_S))

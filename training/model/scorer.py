@@ -21,8 +21,8 @@ from clinical_coding.codes import EvidenceSpan
 from clinical_coding.predictions import MAX_PREDICTED_CODES, PredictedCode
 from clinical_coding.records import Note
 from training.model.calibration import confidences
-from training.model.coding_model import stack_windows
-from training.model.encoder import encode, load_encoder, load_tokenizer
+from training.model.coding_model import encode_packed, pack_windows
+from training.model.encoder import load_encoder, load_tokenizer
 from training.model.evidence import find_evidence, words_of_windows
 from training.model.head import LabelAttention, LabelVectors
 from training.model.lexical import LexicalMatch
@@ -30,9 +30,9 @@ from training.model.windows import TokenWindows, cut_windows
 
 __all__ = ["Scorer"]
 
-_MAX_WINDOWS_A_PASS = 64
-_MAX_SCORES = 2**24
-"""Token-label pairs held at once; a longer document takes its labels in several parts."""
+_MAX_TOKENS_A_PASS = 2**15
+"""Hidden states held at once, in tokens; a document of more is encoded alone."""
+_MAX_LABELS_A_PASS = 2**14
 
 
 class Scorer:
@@ -87,33 +87,23 @@ class Scorer:
 
     def _encode(self, cut: Sequence[TokenWindows]) -> Iterator[tuple[int, Tensor]]:
         """Hidden states [M, H] of each document, windows of many documents side by side."""
-        windows = [(document, window) for document, one in enumerate(cut) for window in one.input_ids]
-        pending: dict[int, list[Tensor]] = {document: [] for document, one in enumerate(cut) if one.input_ids}
-        for first in range(0, len(windows), _MAX_WINDOWS_A_PASS):
-            chosen = windows[first : first + _MAX_WINDOWS_A_PASS]
-            stacked = stack_windows([[ids] for _, ids in chosen], pad_token_id=self._tokenizer.pad_token_id)
-            stacked = stacked.to(self._device)
-            hidden_WTH = encode(self._encoder, stacked.input_ids_WT, stacked.mask_WT)
-            for (document, ids), hidden_TH in zip(chosen, hidden_WTH, strict=True):
-                pending[document].append(hidden_TH[1 : len(ids) - 1])
-                if len(pending[document]) == len(cut[document].input_ids):
-                    yield document, torch.cat(pending.pop(document))
+        for group in _groups([one.num_tokens for one in cut]):
+            read = [document for document in group if cut[document].input_ids]
+            if read:
+                packed = pack_windows([cut[at].input_ids for at in read], pad_token_id=self._tokenizer.pad_token_id)
+                hidden_NH = encode_packed(self._encoder, packed.to(self._device))
+                yield from zip(read, torch.split(hidden_NH, list(packed.lengths)), strict=True)
 
-    def _attend(self, hidden_MH: Tensor, labels: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Logits and contributions [M, S] of some labels."""
-        vectors = LabelVectors(
-            self._vectors.query_SH[labels], self._vectors.output_SH[labels], self._vectors.bias_S[labels]
-        )
-        mask_BM = torch.ones(1, len(hidden_MH), dtype=torch.bool, device=self._device)
-        logits_BS, attention_BMS, value_BMS = self._head.attend(hidden_MH.unsqueeze(0), mask_BM, vectors)
-        return logits_BS[0], (attention_BMS * value_BMS)[0]
+    def _label_vectors(self, labels: Tensor | slice) -> LabelVectors:
+        vectors = self._vectors
+        return LabelVectors(vectors.query_SH[labels], vectors.output_SH[labels], vectors.bias_S[labels])
 
     def _confidences(self, hidden_MH: Tensor, texts: Sequence[str]) -> NDArray[Any]:
-        part = max(_MAX_SCORES // len(hidden_MH), 1)
-        parts = [self._attend(hidden_MH, slice(first, first + part))[0] for first in range(0, len(self.labels), part)]
-        logits_L = torch.cat(parts).double().cpu().numpy()
+        firsts = range(0, len(self.labels), _MAX_LABELS_A_PASS)
+        parts = (slice(first, first + _MAX_LABELS_A_PASS) for first in firsts)
+        logits_L = torch.cat([self._head.score(hidden_MH, self._label_vectors(part)) for part in parts])
         share_L, _, _ = self._lexical.match(texts)
-        return confidences(logits_L, share_L, self.bundle.calibration)
+        return confidences(logits_L.double().cpu().numpy(), share_L, self.bundle.calibration)
 
     def _score_document(
         self, hidden_MH: Tensor, windows: TokenWindows, notes: Sequence[Note]
@@ -140,9 +130,23 @@ class Scorer:
         if not len(labels):
             return {}
         word_of_token, words = words_of_windows(windows, notes)
-        _, contribution_MS = self._attend(hidden_MH, torch.from_numpy(labels).to(self._device))
-        columns = contribution_MS.double().cpu().numpy().T
+        vectors = self._label_vectors(torch.from_numpy(labels).to(self._device))
+        _, attention_SM, value_SM = self._head.attend(hidden_MH, [len(hidden_MH)], vectors)
+        rows = (attention_SM * value_SM).double().cpu().numpy()
         return {
-            int(label): find_evidence(column, word_of_token=word_of_token, words=words, notes=notes)
-            for label, column in zip(labels, columns, strict=True)
+            int(label): find_evidence(row, word_of_token=word_of_token, words=words, notes=notes)
+            for label, row in zip(labels, rows, strict=True)
         }
+
+
+def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Documents in order, as many at once as hold no more tokens than a pass may."""
+    group, room = list[int](), _MAX_TOKENS_A_PASS
+    for document, length in enumerate(lengths):
+        if group and length > room:
+            yield group
+            group, room = [], _MAX_TOKENS_A_PASS
+        group.append(document)
+        room -= length
+    if group:
+        yield group

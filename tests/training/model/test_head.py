@@ -5,7 +5,7 @@ import torch
 
 from training.model.head import LabelAttention
 
-NUM_LABELS, HIDDEN, TOKENS = 7, 8, 5
+NUM_LABELS, HIDDEN, LENGTHS = 7, 8, (5, 0, 3, 12)
 # Sums of a few dozen float32 terms of order 1.
 TOLERANCE = 1e-5
 
@@ -21,48 +21,60 @@ def head() -> LabelAttention:
 
 
 @pytest.fixture(scope="module")
-def hidden_BMH() -> torch.Tensor:
-    return torch.randn(3, TOKENS, HIDDEN, generator=torch.Generator().manual_seed(1))
+def hidden_NH() -> torch.Tensor:
+    return torch.randn(sum(LENGTHS), HIDDEN, generator=torch.Generator().manual_seed(1))
 
 
-def all_real(hidden_BMH: torch.Tensor) -> torch.Tensor:
-    return torch.ones(hidden_BMH.shape[:2], dtype=torch.bool)
+def test_contributions_and_bias_sum_to_the_logit(head: LabelAttention, hidden_NH: torch.Tensor) -> None:
+    logits_BL, attention_LN, value_LN = head(hidden_NH, LENGTHS)
+    for logits_L, one_LM in zip(logits_BL, (attention_LN * value_LN).split(LENGTHS, dim=1), strict=True):
+        summed_L = one_LM.sum(dim=1) + head.bias.weight.squeeze(1)
+        torch.testing.assert_close(logits_L, summed_L, atol=TOLERANCE, rtol=0)
+    for length, one_LM in zip(LENGTHS, attention_LN.split(LENGTHS, dim=1), strict=True):
+        shares_L = torch.full((NUM_LABELS,), 1.0 if length else 0.0)
+        torch.testing.assert_close(one_LM.sum(dim=1), shares_L, atol=TOLERANCE, rtol=0)
 
 
-def test_contributions_and_bias_sum_to_the_logit(head: LabelAttention, hidden_BMH: torch.Tensor) -> None:
-    logits_BL, attention_BML, value_BML = head(hidden_BMH, all_real(hidden_BMH))
-    summed_BL = (attention_BML * value_BML).sum(dim=1) + head.bias.weight.squeeze(1)
-    torch.testing.assert_close(logits_BL, summed_BL, atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(attention_BML.sum(dim=1), torch.ones(3, NUM_LABELS), atol=TOLERANCE, rtol=0)
+def test_attention_times_gradient_is_the_contribution(head: LabelAttention, hidden_NH: torch.Tensor) -> None:
+    logits_BL, attention_LN, value_LN = head(hidden_NH, LENGTHS)
+    (gradient_LN,) = torch.autograd.grad(logits_BL.sum(), attention_LN)
+    torch.testing.assert_close(attention_LN * gradient_LN, attention_LN * value_LN, atol=TOLERANCE, rtol=0)
 
 
-def test_attention_times_gradient_is_the_contribution(head: LabelAttention, hidden_BMH: torch.Tensor) -> None:
-    logits_BL, attention_BML, value_BML = head(hidden_BMH, all_real(hidden_BMH))
-    (gradient_BML,) = torch.autograd.grad(logits_BL.sum(), attention_BML)
-    torch.testing.assert_close(attention_BML * gradient_BML, attention_BML * value_BML, atol=TOLERANCE, rtol=0)
-
-
-def test_chosen_labels_are_columns_of_all(head: LabelAttention, hidden_BMH: torch.Tensor) -> None:
+def test_chosen_labels_are_rows_of_all(head: LabelAttention, hidden_NH: torch.Tensor) -> None:
     labels_S = torch.tensor([5, 0, 3])
-    mask_BM = all_real(hidden_BMH)
-    for some, every in zip(head(hidden_BMH, mask_BM, labels_S), head(hidden_BMH, mask_BM), strict=True):
-        torch.testing.assert_close(some, every[..., labels_S], atol=TOLERANCE, rtol=0)
+    some, every = head(hidden_NH, LENGTHS, labels_S), head(hidden_NH, LENGTHS)
+    torch.testing.assert_close(some[0], every[0][:, labels_S], atol=TOLERANCE, rtol=0)
+    for one, all_of_them in zip(some[1:], every[1:], strict=True):
+        torch.testing.assert_close(one, all_of_them[labels_S], atol=TOLERANCE, rtol=0)
 
 
-def test_padding_changes_nothing(head: LabelAttention, hidden_BMH: torch.Tensor) -> None:
-    padded_BMH = torch.cat([hidden_BMH, torch.full((3, 4, HIDDEN), 50.0)], dim=1)
-    mask_BM = torch.arange(TOKENS + 4).expand(3, -1) < TOKENS
-    logits_BL, attention_BML, _ = head(padded_BMH, mask_BM)
-    torch.testing.assert_close(logits_BL, head(hidden_BMH, all_real(hidden_BMH))[0], atol=TOLERANCE, rtol=0)
-    assert not attention_BML[:, TOKENS:].any()
+def test_records_together_give_the_logits_and_gradients_of_each(head: LabelAttention, hidden_NH: torch.Tensor) -> None:
+    together_NH = hidden_NH.clone().requires_grad_()
+    head(together_NH, LENGTHS)[0].square().sum().backward()
+    assert together_NH.grad is not None
+    with torch.no_grad():
+        logits_BL = head(hidden_NH, LENGTHS)[0]
+    parts = zip(logits_BL, hidden_NH.split(LENGTHS), together_NH.grad.split(LENGTHS), strict=True)
+    for logits_L, one_MH, gradient_MH in parts:
+        alone_MH = one_MH.clone().requires_grad_()
+        alone_1L = head(alone_MH, [len(alone_MH)])[0]
+        alone_1L.square().sum().backward()
+        torch.testing.assert_close(logits_L, alone_1L[0].detach(), atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(gradient_MH, alone_MH.grad, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_scores_are_the_logits(head: LabelAttention, hidden_NH: torch.Tensor) -> None:
+    with torch.no_grad():
+        logits_BL, vectors = head(hidden_NH, LENGTHS)[0], head.label_vectors()
+        for logits_L, one_MH in zip(logits_BL, hidden_NH.split(LENGTHS), strict=True):
+            torch.testing.assert_close(head.score(one_MH, vectors), logits_L, atol=TOLERANCE, rtol=0)
 
 
 def test_a_record_without_tokens_gets_the_bias_and_finite_gradients(
-    head: LabelAttention, hidden_BMH: torch.Tensor
+    head: LabelAttention, hidden_NH: torch.Tensor
 ) -> None:
-    mask_BM = all_real(hidden_BMH)
-    mask_BM[1] = False
-    logits_BL, _, _ = head(hidden_BMH, mask_BM)
+    logits_BL, _, _ = head(hidden_NH, LENGTHS)
     torch.testing.assert_close(logits_BL[1], head.bias.weight.squeeze(1), atol=TOLERANCE, rtol=0)
     gradients = torch.autograd.grad(logits_BL.sum(), [p for p in head.parameters() if p.requires_grad])
     assert all(torch.isfinite(gradient).all() for gradient in gradients)

@@ -18,7 +18,7 @@ from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import CodedRecord, Note
 from training.label_space import build_label_space
 from training.model import Scorer, scorer
-from training.model.coding_model import CodingModel, stack_windows
+from training.model.coding_model import CodingModel, pack_windows
 from training.model.windows import cut_windows
 
 LOGIT_ALONE = Calibration(logit_weight=1.0, lexical_weight=0.0, offset=0.0)
@@ -69,7 +69,7 @@ def test_logits_are_those_before_the_merge(write_model: Any, documents: list[tup
     for document in documents[:4]:
         (windows,) = cut_windows([document], tokenizer=reloaded._tokenizer, windowing=reloaded.bundle.windowing)
         with torch.no_grad():
-            logits_BL, _, _ = model(stack_windows([windows.input_ids], pad_token_id=0))
+            logits_BL, _, _ = model(pack_windows([windows.input_ids], pad_token_id=0))
         found = confidences(reloaded.score([document])[0])
         confidence_L = np.array([found[label.key] for label in reloaded.labels])
         # float32 through three layers, with the products of LoRA added to the weights instead of the outputs.
@@ -87,8 +87,8 @@ def test_parts_give_what_the_whole_gives(
     loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = loaded.score(documents)
-    monkeypatch.setattr(scorer, "_MAX_WINDOWS_A_PASS", 3)
-    monkeypatch.setattr(scorer, "_MAX_SCORES", 100)
+    monkeypatch.setattr(scorer, "_MAX_TOKENS_A_PASS", 40)
+    monkeypatch.setattr(scorer, "_MAX_LABELS_A_PASS", 3)
     for parts, one in zip(loaded.score(documents), whole, strict=True):
         assert confidences(parts) == pytest.approx(confidences(one), abs=1e-6)
 

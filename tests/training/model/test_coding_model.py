@@ -1,0 +1,71 @@
+"""Packing: windows of many records side by side give what each record alone gives, loss and gradients."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BertConfig, BertModel
+
+from training.model import coding_model
+from training.model.coding_model import CodingModel, pack_windows
+from training.model.head import LabelAttention
+
+FIRST, LAST, PAD = 1, 2, 0
+VOCABULARY, HIDDEN, NUM_LABELS = 50, 16, 9
+TOLERANCE = 1e-5
+
+windows = st.lists(st.integers(3, VOCABULARY - 1), max_size=30).map(lambda ids: [FIRST, *ids, LAST])
+records = st.lists(st.lists(windows, min_size=1, max_size=6), min_size=1, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def model() -> CodingModel:
+    torch.manual_seed(0)
+    shape = {"hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    encoder = BertModel(BertConfig(vocab_size=VOCABULARY, **shape), add_pooling_layer=False)
+    head = LabelAttention(torch.randn(NUM_LABELS, HIDDEN), hidden_size=HIDDEN, prior_L=torch.rand(NUM_LABELS))
+    return CodingModel(encoder, head).eval()
+
+
+@pytest.fixture
+def small_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coding_model, "_MIN_STACK_TOKENS", 8)
+    monkeypatch.setattr(coding_model, "_MAX_STACK_TOKENS", 64)
+
+
+def gradients(model: CodingModel, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.usefixtures("small_stacks")
+@settings(max_examples=25, deadline=None)
+@given(made=records)
+def test_packed_equals_separate(model: CodingModel, made: list[list[list[int]]]) -> None:
+    target_L = torch.linspace(-1, 1, NUM_LABELS)
+    packed = model(pack_windows(made, pad_token_id=PAD))[0]
+    separate = torch.cat([model(pack_windows([one], pad_token_id=PAD))[0] for one in made])
+    torch.testing.assert_close(packed, separate, atol=TOLERANCE, rtol=0)
+    of_packed, of_separate = (gradients(model, (logits - target_L).square().mean()) for logits in (packed, separate))
+    assert of_packed.keys() == of_separate.keys()
+    for name, gradient in of_packed.items():
+        torch.testing.assert_close(gradient, of_separate[name], atol=TOLERANCE, rtol=0, msg=name)
+
+
+@pytest.mark.usefixtures("small_stacks")
+@settings(deadline=None)
+@given(made=records)
+def test_every_token_has_its_place(made: list[list[list[int]]]) -> None:
+    packed = pack_windows(made, pad_token_id=PAD)
+    flat = torch.cat([stack.input_ids_WT.flatten() for stack in packed.stacks])
+    for index, record in zip(packed.token_index_N.split(packed.lengths), made, strict=True):
+        assert flat[index].tolist() == [token for window in record for token in window[1:-1]]
+    rows = sorted(row for stack in packed.stacks for row in stack.windows)
+    assert rows == list(range(sum(map(len, made))))
+
+
+def test_windows_of_unlike_lengths_are_not_padded_to_the_longest() -> None:
+    made = [[[FIRST, *[5] * 126, LAST]] * 40, [[FIRST, *[5] * 30, LAST]] * 40]
+    packed = pack_windows(made, pad_token_id=PAD)
+    assert [tuple(stack.input_ids_WT.shape) for stack in packed.stacks] == [(40, 128), (40, 32)]
