@@ -132,7 +132,7 @@ def prepare(config: TrainConfig, *, records: Path, folder: Path, accelerator: Ac
         with progress_bar("frozen layers, once", total=len(windows), console=console) as advance:
             lower_layers = LowerLayers.compute(
                 encoder,
-                windows,
+                windows["input_ids"],
                 num_layers=num_lower,
                 path=folder / "lower-layers.f16",
                 pad_token_id=tokenizer.pad_token_id,

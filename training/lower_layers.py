@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -28,7 +27,7 @@ _RECORDS_A_PASS = 8
 
 
 class LowerLayers:
-    """Stored hidden states of every window of a Dataset, in half precision."""
+    """Stored hidden states of every window of some records, in half precision."""
 
     def __init__(self, states: NDArray[Any], window_lengths: Sequence[Sequence[int]]):
         """Take the memory-mapped states [all tokens, H] and the length of each record's windows."""
@@ -41,7 +40,7 @@ class LowerLayers:
     def compute(
         cls,
         encoder: nn.Module,
-        windows: Dataset,
+        windows: Sequence[Sequence[Sequence[int]]],
         *,
         num_layers: int,
         path: Path,
@@ -49,11 +48,11 @@ class LowerLayers:
         autocast: Callable[[], AbstractContextManager[None]],
         progress: Callable[[int], None],
     ) -> "LowerLayers":
-        """Compute, or find again, the states of a Dataset of token windows.
+        """Compute, or find again, the states of token windows.
 
         Args:
             encoder: The encoder; put in evaluation mode.
-            windows: From ``cut_records``.
+            windows: Token ids of each record's windows, in order.
             num_layers: How many of the lowest layers to run.
             path: Where the states are to lie; a complete file there is of the same run, and is used.
             pad_token_id: The tokenizer's.
@@ -63,7 +62,7 @@ class LowerLayers:
         Raises:
             ValueError: A state does not fit half precision.
         """
-        lengths = [[len(window) for window in record] for record in windows["input_ids"]]
+        lengths = [[len(window) for window in record] for record in windows]
         num_tokens = sum(map(sum, lengths))
         hidden_size = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
         # The mark is published after the states: without it a half-written file of a killed run is made anew.
@@ -78,7 +77,7 @@ class LowerLayers:
         device = next(encoder.parameters()).device
         stored = cls(states, lengths)
         for first in range(0, len(lengths), _RECORDS_A_PASS):
-            rows = windows[first : first + _RECORDS_A_PASS]["input_ids"]
+            rows = windows[first : first + _RECORDS_A_PASS]
             spans = stored._spans(range(first, first + len(rows)))
             for stack in pack_windows(rows, pad_token_id=pad_token_id).to(device).stacks:
                 with torch.no_grad(), autocast():
@@ -98,7 +97,7 @@ class LowerLayers:
         """The states of some records, stacked and padded like their windows.
 
         Args:
-            rows: Positions in the Dataset.
+            rows: Positions among the records.
             stacks: The same records' windows, from ``pack_windows``.
 
         Returns:

@@ -26,7 +26,7 @@ from training.bundle_writer import write_bundle
 from training.calibrate import calibrate
 from training.config import TrainConfig
 from training.corpus import Corpus
-from training.fit import FitResult, fit, num_lower_layers
+from training.fit import FitResult, fit
 from training.held_out import gold_and_known, lexical_shares, mean_average_precision, score_windows
 from training.label_sampler import LabelSampler
 from training.model.calibration import confidences
@@ -34,6 +34,7 @@ from training.model.coding_model import CodingModel
 from training.model.scorer import Scorer
 from training.predict import predict
 from training.progress import progress_bar
+from training.step import num_lower_layers
 from training.tracking import TrackedRun
 
 __all__ = ["HELD_OUT_SCORE", "Fitted", "Steps", "code_commit"]

@@ -18,11 +18,11 @@ from clinical_coding.records import CodedRecord
 from training.batches import Batch, Collator
 from training.corpus import Corpus, choose_held_out, is_held_out
 from training.dataset import cut_records, load_records, open_stored, store_records
-from training.fit import code_loss
 from training.label_sampler import LabelSampler
 from training.label_space import LabelSpace
 from training.model.encoder import load_tokenizer
 from training.reference import reference_histograms
+from training.step import code_loss
 
 LABELS = ["icd10cm:I10", "icd10cm:J18.9", "icd10cm:N17.9", "icd10cm:R07.9", *(f"cpt:{n}" for n in range(99201, 99221))]
 INDEX = {key: at for at, key in enumerate(LABELS)}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from training.corpus import Corpus
-from training.fit import code_loss, evidence_loss
+from training.step import code_loss, evidence_loss
 
 # Losses of the first ten steps. A change of them is a change of what is trained: state it where it is made.
 GOLDEN = [10.01598, 7.1501, 8.91163, 4.77419, 10.09607, 6.14329, 9.0316, 10.76791, 7.79218, 9.7591]
