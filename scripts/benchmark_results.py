@@ -32,12 +32,13 @@ class Row:
         return self.value / self.peer_value if self.peer_value else None
 
 
-def write_results(name: str, rows: list[Row], **facts: object) -> Path:
-    """Write ``docs/benchmarks/<name>.json``.
+def write_results(name: str, rows: list[Row], *, path: Path | None = None, **facts: object) -> Path:
+    """Write ``docs/benchmarks/<name>.json``, or ``path`` where one is given.
 
     Args:
         name: Of the file.
         rows: The figures.
+        path: Another place for it.
         **facts: What else a reader needs to judge them.
     """
     content = {
@@ -49,7 +50,7 @@ def write_results(name: str, rows: list[Row], **facts: object) -> Path:
         **facts,
         "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
     }
-    path = RESULTS / f"{name}.json"
+    path = path or RESULTS / f"{name}.json"
     with publish(path) as stream:
         json.dump(content, stream, indent=2)
         stream.write("\n")

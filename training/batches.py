@@ -16,7 +16,7 @@ from torch import Tensor
 
 from training.label_sampler import LabelSampler
 from training.lower_layers import LowerLayers
-from training.model.coding_model import PackedWindows, pack_windows
+from training.model.packing import PackedWindows, pack_windows
 
 __all__ = ["Batch", "Collator"]
 

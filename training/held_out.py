@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from clinical_coding.records import CodedRecord
 from training.lower_layers import LowerLayers
-from training.model.coding_model import CodingModel, pack_windows
+from training.model.coding_model import CodingModel
 from training.model.lexical import LexicalMatch
+from training.model.packing import pack_windows
 
 __all__ = ["gold_and_known", "lexical_shares", "mean_average_precision", "score_windows"]
 

@@ -45,10 +45,12 @@ class LabelSampler:
         certain = set(stated)
         certain |= {sibling for label in tuple(certain) for sibling in self._siblings[label]}
         first = np.array(sorted(certain), dtype=np.int64)
-        rest = np.setdiff1d(np.arange(len(self._siblings)), first)
+        num_rest = len(self._siblings) - len(first)
         # A quarter of the budget at least goes to the rest: without it the loss would not see the other labels.
-        num_random = min(len(rest), max(self._num_sampled - len(first), self._num_sampled // 4))
-        drawn = np.random.default_rng([self._seed, step]).choice(rest, num_random, replace=False)
+        num_random = min(num_rest, max(self._num_sampled - len(first), self._num_sampled // 4))
+        ranks = np.random.default_rng([self._seed, step]).choice(num_rest, num_random, replace=False)
+        # The label of each rank among the rest, without listing the rest: it is moved up by the firsts below it.
+        drawn = ranks + np.searchsorted(first - np.arange(len(first)), ranks, side="right")
         weights = np.ones(len(first) + num_random, dtype=np.float32)
-        weights[len(first) :] = len(rest) / max(num_random, 1)
+        weights[len(first) :] = num_rest / max(num_random, 1)
         return np.concatenate([first, drawn]), weights

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clinical_coding.artefact import publish
-from training.model.coding_model import Stack, pack_windows
 from training.model.encoder import encode_lower_layers
+from training.model.packing import Stack, pack_windows
 
 __all__ = ["LowerLayers"]
 

@@ -21,17 +21,16 @@ from clinical_coding.codes import EvidenceSpan
 from clinical_coding.predictions import MAX_PREDICTED_CODES, PredictedCode
 from clinical_coding.records import Note
 from training.model.calibration import confidences
-from training.model.coding_model import encode_packed, pack_windows
+from training.model.coding_model import encode_packed
 from training.model.encoder import load_encoder, load_tokenizer
 from training.model.evidence import find_evidence, words_of_windows
 from training.model.head import LabelAttention, LabelVectors
 from training.model.lexical import LexicalMatch
+from training.model.packing import MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
 from training.model.windows import TokenWindows, cut_windows
 
 __all__ = ["Scorer"]
 
-_MAX_TOKENS_A_PASS = 2**15
-"""Hidden states held at once, in tokens; a document of more is encoded alone."""
 _MAX_LABELS_A_PASS = 2**14
 
 
@@ -87,7 +86,7 @@ class Scorer:
 
     def _encode(self, cut: Sequence[TokenWindows]) -> Iterator[tuple[int, Tensor]]:
         """Hidden states [M, H] of each document, windows of many documents side by side."""
-        for group in _groups([one.num_tokens for one in cut]):
+        for group in group_by_tokens([one.num_tokens for one in cut], max_tokens=MAX_TOKENS_A_PASS):
             read = [document for document in group if cut[document].input_ids]
             if read:
                 packed = pack_windows([cut[at].input_ids for at in read], pad_token_id=self._tokenizer.pad_token_id)
@@ -137,16 +136,3 @@ class Scorer:
             int(label): find_evidence(row, word_of_token=word_of_token, words=words, notes=notes)
             for label, row in zip(labels, rows, strict=True)
         }
-
-
-def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Documents in order, as many at once as hold no more tokens than a pass may."""
-    group, room = list[int](), _MAX_TOKENS_A_PASS
-    for document, length in enumerate(lengths):
-        if group and length > room:
-            yield group
-            group, room = [], _MAX_TOKENS_A_PASS
-        group.append(document)
-        room -= length
-    if group:
-        yield group

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
 from training.model import coding_model
-from training.model.coding_model import CodingModel, pack_windows
+from training.model.coding_model import CodingModel
 from training.model.head import LabelAttention
+from training.model.packing import pack_windows
 
 FIRST, LAST, PAD = 1, 2, 0
 VOCABULARY, HIDDEN, NUM_LABELS = 50, 16, 9

@@ -18,7 +18,8 @@ from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import CodedRecord, Note
 from training.label_space import build_label_space
 from training.model import Scorer, scorer
-from training.model.coding_model import CodingModel, pack_windows
+from training.model.coding_model import CodingModel
+from training.model.packing import pack_windows
 from training.model.windows import cut_windows
 
 LOGIT_ALONE = Calibration(logit_weight=1.0, lexical_weight=0.0, offset=0.0)
@@ -87,7 +88,7 @@ def test_parts_give_what_the_whole_gives(
     loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = loaded.score(documents)
-    monkeypatch.setattr(scorer, "_MAX_TOKENS_A_PASS", 40)
+    monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 40)
     monkeypatch.setattr(scorer, "_MAX_LABELS_A_PASS", 3)
     for parts, one in zip(loaded.score(documents), whole, strict=True):
         assert confidences(parts) == pytest.approx(confidences(one), abs=1e-6)

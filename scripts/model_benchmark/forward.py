@@ -1,0 +1,165 @@
+"""Forward: our packed pass over many notes, beside one note at a time and beside padded batches.
+
+Shapes: N tokens of all notes, M tokens of one, H hidden size, B notes, L labels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scripts.benchmark_results import Row
+from scripts.model_benchmark.padded import PaddedCodingModel, pad_notes
+from scripts.model_benchmark.shapes import PAD, EncoderShape, make_head, random_notes
+from scripts.model_benchmark.timing import median, side_by_side
+from training.model.coding_model import encode_packed
+from training.model.head import LabelAttention
+from training.model.packing import MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
+
+__all__ = ["forward_rows", "label_space_rows", "length_rows"]
+
+_NOTES_A_BATCH: Final = 8
+_SIGMA: Final = 0.9
+_LABEL_SPACES: Final = (2_000, 20_000, 80_000)
+_LENGTHS: Final = (512, 1024, 2048, 4096, 8192)
+
+Notes = Sequence[Sequence[Sequence[int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """An encoder and a head, and three ways to run them."""
+
+    encoder: torch.nn.Module
+    head: LabelAttention
+    device: torch.device
+    dtype: torch.dtype
+
+    def _inference(self, work: Callable[[], list[Tensor]]) -> list[Tensor]:
+        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return work()
+
+    def packed(self, notes: Notes) -> list[Tensor]:
+        """Ours: logits [L] of each note, windows of many notes side by side."""
+
+        def work() -> list[Tensor]:
+            logits, vectors = list[Tensor](), self.head.label_vectors()
+            lengths = [sum(len(window) - 2 for window in note) for note in notes]
+            for group in group_by_tokens(lengths, max_tokens=MAX_TOKENS_A_PASS):
+                packed = pack_windows([notes[at] for at in group], pad_token_id=PAD).to(self.device)
+                parts = torch.split(encode_packed(self.encoder, packed), list(packed.lengths))
+                logits += [self.head.score(hidden_MH, vectors) for hidden_MH in parts]
+            return logits
+
+        return self._inference(work)
+
+    def one_by_one(self, notes: Notes) -> list[Tensor]:
+        """Eager, a note at a time."""
+
+        def work() -> list[Tensor]:
+            logits, vectors = list[Tensor](), self.head.label_vectors()
+            for note in notes:
+                input_ids_BWT, mask_BWT, read_BM = (part.to(self.device) for part in pad_notes([note]))
+                hidden_WTH = self.encoder(input_ids=input_ids_BWT[0], attention_mask=mask_BWT[0]).last_hidden_state
+                hidden_MH = hidden_WTH.flatten(0, 1)[read_BM[0]]
+                logits.append(self.head.attend(hidden_MH, [len(hidden_MH)], vectors)[0][0])
+            return logits
+
+        return self._inference(work)
+
+    def padded(self, notes: Notes) -> list[Tensor]:
+        """Eager, notes of a batch padded to its longest."""
+
+        def work() -> list[Tensor]:
+            logits, model = list[Tensor](), PaddedCodingModel(self.encoder, self.head)
+            for first in range(0, len(notes), _NOTES_A_BATCH):
+                batch = [part.to(self.device) for part in pad_notes(notes[first : first + _NOTES_A_BATCH])]
+                logits += list(model.logits(*batch, None))
+            return logits
+
+        return self._inference(work)
+
+
+def _make(shape: EncoderShape, *, num_labels: int, device: torch.device, dtype: torch.dtype) -> Forward:
+    torch.manual_seed(0)
+    encoder = shape.make().to(device).eval().requires_grad_(requires_grad=False)
+    head = make_head(encoder, num_labels=num_labels).to(device).requires_grad_(requires_grad=False)
+    return Forward(encoder, head, device, dtype)
+
+
+def forward_rows(
+    shape: EncoderShape, *, num_notes: int, rounds: int, ceiling: float, device: torch.device, dtype: torch.dtype
+) -> list[Row]:
+    """Tokens and notes a second beside both peers, share of the ceiling, padding, and how far answers differ."""
+    forward = _make(shape, num_labels=_LABEL_SPACES[0], device=device, dtype=dtype)
+    notes = random_notes(num_notes, shape=shape, sigma=_SIGMA, seed=1)
+    run = {
+        "packed": lambda: forward.packed(notes),
+        "one by one": lambda: forward.one_by_one(notes),
+        "padded": lambda: forward.padded(notes),
+    }
+    taken = {name: median(times) for name, times in side_by_side(run, rounds=rounds, device=device).items()}
+    num_tokens = sum(len(window) for note in notes for window in note)
+    flop = sum(
+        len(window) * shape.flop_a_token(forward.encoder, window_tokens=len(window))  # type: ignore[arg-type]
+        for note in notes
+        for window in note
+    )
+    prefix = f"{shape.name} forward"
+    rows = [
+        Row(f"{prefix} {unit}", count / taken["packed"], f"{unit}/s", peer, count / taken[peer])
+        for peer in ("one by one", "padded")
+        for unit, count in (("notes", num_notes), ("tokens", num_tokens))
+    ]
+    rows.append(Row(f"{prefix} share of the matmul ceiling", flop / taken["packed"] / ceiling, "share"))
+    batches = [pad_notes(notes[first : first + _NOTES_A_BATCH])[0] for first in range(0, num_notes, _NOTES_A_BATCH)]
+    packed = pack_windows(notes, pad_token_id=PAD)
+    rows.append(
+        Row(
+            f"{prefix} padding",
+            1 - num_tokens / sum(stack.input_ids_WT.numel() for stack in packed.stacks),
+            "share of tokens",
+            "padded",
+            1 - num_tokens / sum(batch.numel() for batch in batches),
+        )
+    )
+    ours, theirs = torch.stack(forward.packed(notes)), torch.stack(forward.one_by_one(notes))
+    rows.append(Row(f"{prefix} greatest difference of a logit", float((ours - theirs).abs().max()), "logit"))
+    return rows
+
+
+def label_space_rows(
+    shape: EncoderShape, *, num_notes: int, rounds: int, device: torch.device, dtype: torch.dtype
+) -> list[Row]:
+    """Notes a second by size of the label space, beside the smallest."""
+    notes = random_notes(num_notes, shape=shape, sigma=_SIGMA, seed=2)
+    made = {num: _make(shape, num_labels=num, device=device, dtype=dtype) for num in _LABEL_SPACES}
+    run = {str(num): (lambda forward=forward: forward.packed(notes)) for num, forward in made.items()}
+    taken = {num: median(times) for num, times in side_by_side(run, rounds=rounds, device=device).items()}
+    least = taken[str(_LABEL_SPACES[0])]
+    return [
+        Row(
+            f"{shape.name} forward time with {num:,} labels",
+            taken[str(num)] / num_notes * 1e3,
+            "ms/note",
+            f"{_LABEL_SPACES[0]:,} labels",
+            least / num_notes * 1e3,
+        )
+        for num in _LABEL_SPACES[1:]
+    ]
+
+
+def length_rows(shape: EncoderShape, *, rounds: int, device: torch.device, dtype: torch.dtype) -> list[Row]:
+    """How the time of one note grows with its length: the exponent of a power law."""
+    forward = _make(shape, num_labels=_LABEL_SPACES[0], device=device, dtype=dtype)
+    notes = random_notes(len(_LENGTHS), shape=shape, sigma=0, seed=3, num_tokens=_LENGTHS)
+    run = {
+        str(length): (lambda note=note: forward.packed([note])) for length, note in zip(_LENGTHS, notes, strict=True)
+    }
+    taken = [median(times) for times in side_by_side(run, rounds=rounds, device=device).values()]
+    slope = np.polyfit(np.log(_LENGTHS), np.log(taken), 1)[0]
+    name = f"{shape.name} forward time against note length, {_LENGTHS[0]} to {_LENGTHS[-1]:,} tokens"
+    return [Row(name, float(slope), "exponent")]

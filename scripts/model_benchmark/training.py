@@ -1,0 +1,225 @@
+"""Training: our packed step, with and without the stored prefix, beside transformers.Trainer on padded notes.
+
+Same LoRA placement, head, labels, loss, precision and order of notes; the time is that of whole steps, collation
+included, without the first.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from scripts.benchmark_results import RESULTS, Row
+from scripts.model_benchmark.padded import PaddedCodingModel, pad_notes
+from scripts.model_benchmark.shapes import PAD, EncoderShape, make_head, random_notes
+from scripts.model_benchmark.timing import median
+from training.batches import Collator
+from training.config import TrainConfig, load_config
+from training.label_sampler import LabelSampler
+from training.lower_layers import LowerLayers
+from training.model.coding_model import CodingModel
+from training.model.encoder import Lora, add_lora
+from training.step import parameter_groups, train_step
+
+__all__ = ["training_rows"]
+
+_BATCH: Final = 8
+_SIGMA: Final = 0.9
+_NUM_LABELS: Final = 2_000
+_CODES_A_NOTE: Final = 8
+_LABELS_A_CATEGORY: Final = 10
+
+
+class _Clock(TrainerCallback):
+    """Notes when each step ended."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.ends: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.ends.append(time.perf_counter())
+
+
+class _InOrder(Trainer):
+    """Trainer that takes the notes as they come, so that both sides see the same batches."""
+
+    def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+
+def _rows(notes: Sequence[Sequence[Sequence[int]]]) -> list[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(4)
+    rows = []
+    for at, windows in enumerate(notes):
+        positive = torch.randperm(_NUM_LABELS, generator=generator)[:_CODES_A_NOTE].tolist()
+        rows.append(
+            {
+                "row": at,
+                "input_ids": windows,
+                "complete": True,
+                "positive": positive,
+                "positive_weight": [1.0] * _CODES_A_NOTE,
+                "negative": [],
+                "negative_weight": [],
+                "unknown": [],
+                "evidence_label": [],
+                "evidence_tokens": [],
+            }
+        )
+    return rows
+
+
+def _sampler(config: TrainConfig) -> LabelSampler:
+    def siblings(label: int) -> list[int]:
+        first = label - label % _LABELS_A_CATEGORY
+        return [other for other in range(first, first + _LABELS_A_CATEGORY) if other != label]
+
+    every = [siblings(label) for label in range(_NUM_LABELS)]
+    return LabelSampler(every, num_sampled=config.head.num_sampled_labels, seed=0)
+
+
+def _model(shape: EncoderShape, lora: Lora, device: torch.device) -> CodingModel:
+    torch.manual_seed(0)
+    encoder = shape.make()
+    head = make_head(encoder, num_labels=_NUM_LABELS)
+    return CodingModel(add_lora(encoder, lora, base_name=shape.name).base_model.model, head).to(device)
+
+
+def _ours(
+    model: CodingModel,
+    rows: list[dict[str, Any]],
+    *,
+    config: TrainConfig,
+    lower_layers: LowerLayers | None,
+    device: torch.device,
+) -> float:
+    """Seconds of all steps but the first."""
+    accelerator = Accelerator(mixed_precision="bf16" if config.optimisation.precision == "bf16" else "no")
+    optimiser = torch.optim.AdamW(parameter_groups(model, config), fused=True)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimiser)
+    model.train()
+    prepared, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    collator = Collator(_sampler(config), pad_token_id=PAD, lower_layers=lower_layers)
+    clock = _Clock(device)
+    for step in range(len(rows) // _BATCH):
+        batch = collator(rows[step * _BATCH : (step + 1) * _BATCH], step=step).to(device)
+        train_step(prepared, batch, optimiser=optimiser, schedule=schedule, accelerator=accelerator, config=config)
+        clock.on_step_end()
+    return clock.ends[-1] - clock.ends[0]
+
+
+def _trainer(
+    model: PaddedCodingModel, rows: list[dict[str, Any]], *, config: TrainConfig, device: torch.device
+) -> float:
+    """Seconds of all steps but the first."""
+    collate, steps = Collator(_sampler(config), pad_token_id=PAD, lower_layers=None), iter(range(len(rows)))
+
+    def padded(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        # The labels and targets of our collator; its packed windows are dropped, and take under 2% of a step.
+        ours = collate(batch, step=next(steps))
+        names = ("input_ids_BWT", "mask_BWT", "read_BM")
+        inputs = dict(zip(names, pad_notes([row["input_ids"] for row in batch]), strict=True))
+        return {**inputs, "labels_S": ours.labels_S, "targets_BS": ours.targets_BS, "weights_BS": ours.weights_BS}
+
+    clock = _Clock(device)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=_BATCH,
+            max_steps=len(rows) // _BATCH,
+            bf16=config.optimisation.precision == "bf16",
+            max_grad_norm=config.optimisation.max_gradient_norm,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            use_cpu=device.type == "cpu",
+        )
+        trainer = _InOrder(model, arguments, data_collator=padded, train_dataset=rows, callbacks=[clock])
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return clock.ends[-1] - clock.ends[0]
+
+
+def training_rows(
+    shape: EncoderShape, *, num_steps: int, rounds: int, ceiling: float, device: torch.device, precision: str
+) -> list[Row]:
+    """Notes and tokens a second beside the Trainer, what the stored prefix adds, share of the ceiling.
+
+    Args:
+        shape: Of the encoder.
+        num_steps: Measured steps a round.
+        rounds: Measured rounds.
+        ceiling: FLOP/s of the matrix product.
+        device: Where to train.
+        precision: "fp32" or "bf16".
+    """
+    base = load_config(RESULTS.parents[1] / "configs" / "train-codiesp.yaml")
+    config = base.model_copy(
+        update={
+            "lora": base.lora.model_copy(update={"num_top_layers": shape.num_lora_layers}),
+            "optimisation": base.optimisation.model_copy(update={"precision": precision}),
+        }
+    )
+    notes = random_notes((num_steps + 1) * _BATCH, shape=shape, sigma=_SIGMA, seed=5)
+    rows = _rows(notes)
+    counted = notes[_BATCH:]
+    num_tokens = sum(len(window) for note in counted for window in note)
+    model = _model(shape, config.lora, device)
+    peer = PaddedCodingModel(model.encoder, model.head)
+    num_layers = int(model.encoder.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+    num_lower = num_layers - shape.num_lora_layers
+    taken: dict[str, list[float]] = {"packed": [], "Trainer": [], "stored prefix": []}
+    with tempfile.TemporaryDirectory() as folder:
+        lower = None
+        if num_lower:
+            lower = LowerLayers.compute(
+                model.encoder,
+                notes,
+                num_layers=num_lower,
+                path=Path(folder) / "lower.f16",
+                pad_token_id=PAD,
+                autocast=nullcontext,
+                progress=lambda _: None,
+            )
+        for turn in range(rounds + 1):
+            measured = {
+                "packed": lambda: _ours(model, rows, config=config, lower_layers=None, device=device),
+                "Trainer": lambda: _trainer(peer, rows, config=config, device=device),
+            }
+            if lower is not None:
+                measured["stored prefix"] = lambda: _ours(model, rows, config=config, lower_layers=lower, device=device)
+            names = list(measured)
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                took = measured[name]()
+                if turn:
+                    taken[name].append(took)
+    packed, trainer = median(taken["packed"]), median(taken["Trainer"])
+    prefix = f"{shape.name} LoRA training"
+    plain = shape.make()
+    flop = sum(
+        len(window) * shape.flop_a_token(plain, window_tokens=len(window)) for note in counted for window in note
+    )
+    # Forward through every layer, and as much again, for the gradient of the activations, in the layers with LoRA.
+    flop *= 1 + shape.num_lora_layers / num_layers
+    result = [
+        Row(f"{prefix} notes", len(counted) / packed, "notes/s", "padded Trainer", len(counted) / trainer),
+        Row(f"{prefix} tokens", num_tokens / packed, "tokens/s", "padded Trainer", num_tokens / trainer),
+        Row(f"{prefix} share of the matmul ceiling", flop / packed / ceiling, "share"),
+    ]
+    if lower is not None:
+        stored = median(taken["stored prefix"])
+        name = f"{prefix} notes, lower {num_lower} layers stored"
+        result.append(Row(name, len(counted) / stored, "notes/s", "packed, nothing stored", len(counted) / packed))
+    return result
