@@ -7,11 +7,12 @@ Runs on random weights of real shapes, without network and without optional pack
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 
-from scripts.benchmark_results import Row, write_results
+from scripts.benchmark_results import RESULTS, Row, write_results
 from scripts.model_benchmark.ceilings import copy_ceiling, matmul_ceiling
 from scripts.model_benchmark.forward import forward_rows, label_space_rows, length_rows
 from scripts.model_benchmark.shapes import MINILM, MODERNBERT
@@ -41,9 +42,7 @@ def _measure(suite: str) -> list[Row]:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--suite", choices=("quick", "cpu", "gpu"), default="quick", help="what to measure (default quick)"
-    )
+    parser.add_argument("--suite", choices=("quick", "cpu", "gpu"), default="quick", help="what to measure")
     parser.add_argument("--json", type=Path, help="where to write; docs/benchmarks/model/SUITE.json when left out")
     options = parser.parse_args()
     if options.suite == "gpu" and not torch.cuda.is_available():
@@ -51,9 +50,12 @@ def main() -> None:
     rows = _measure(options.suite)
     for row in rows:
         beside = f"   {row.ratio:.2f} times {row.peer} ({row.peer_value:,.4g})" if row.ratio else ""
-        print(f"{row.metric:<75} {row.value:>10,.4g} {row.unit}{beside}")
+        sys.stdout.write(f"{row.metric:<75} {row.value:>10,.4g} {row.unit}{beside}\n")
     gpu = torch.cuda.get_device_name() if options.suite == "gpu" else None
-    print(write_results(f"model/{options.suite}", rows, path=options.json, gpu=gpu, threads=torch.get_num_threads()))
+    path = options.json or RESULTS / "model" / f"{options.suite}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_results(path, rows, gpu=gpu, threads=torch.get_num_threads())
+    sys.stdout.write(f"{path}\n")
 
 
 if __name__ == "__main__":

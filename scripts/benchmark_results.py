@@ -32,13 +32,12 @@ class Row:
         return self.value / self.peer_value if self.peer_value else None
 
 
-def write_results(name: str, rows: list[Row], *, path: Path | None = None, **facts: object) -> Path:
-    """Write ``docs/benchmarks/<name>.json``, or ``path`` where one is given.
+def write_results(to: str | Path, rows: list[Row], **facts: object) -> Path:
+    """Write ``docs/benchmarks/<name>.json``, or a file anywhere.
 
     Args:
-        name: Of the file.
+        to: Name under docs/benchmarks, or the path of another file.
         rows: The figures.
-        path: Another place for it.
         **facts: What else a reader needs to judge them.
     """
     content = {
@@ -50,7 +49,7 @@ def write_results(name: str, rows: list[Row], *, path: Path | None = None, **fac
         **facts,
         "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
     }
-    path = path or RESULTS / f"{name}.json"
+    path = to if isinstance(to, Path) else RESULTS / f"{to}.json"
     with publish(path) as stream:
         json.dump(content, stream, indent=2)
         stream.write("\n")

@@ -5,11 +5,13 @@ Shapes: N tokens of all notes, M tokens of one, H hidden size, B notes, L labels
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from scripts.benchmark_results import Row
 from scripts.model_benchmark.padded import PaddedCodingModel, pad_notes
@@ -33,7 +35,7 @@ Notes = Sequence[Sequence[Sequence[int]]]
 class Forward:
     """An encoder and a head, and three ways to run them."""
 
-    encoder: torch.nn.Module
+    encoder: PreTrainedModel
     head: LabelAttention
     device: torch.device
     dtype: torch.dtype
@@ -76,8 +78,10 @@ class Forward:
         def work() -> list[Tensor]:
             logits, model = list[Tensor](), PaddedCodingModel(self.encoder, self.head)
             for first in range(0, len(notes), _NOTES_A_BATCH):
-                batch = [part.to(self.device) for part in pad_notes(notes[first : first + _NOTES_A_BATCH])]
-                logits += list(model.logits(*batch, None))
+                input_ids_BWT, mask_BWT, read_BM = (
+                    part.to(self.device) for part in pad_notes(notes[first : first + _NOTES_A_BATCH])
+                )
+                logits += list(model.logits(input_ids_BWT, mask_BWT, read_BM, None))
             return logits
 
         return self._inference(work)
@@ -96,15 +100,12 @@ def forward_rows(
     """Tokens and notes a second beside both peers, share of the ceiling, padding, and how far answers differ."""
     forward = _make(shape, num_labels=_LABEL_SPACES[0], device=device, dtype=dtype)
     notes = random_notes(num_notes, shape=shape, sigma=_SIGMA, seed=1)
-    run = {
-        "packed": lambda: forward.packed(notes),
-        "one by one": lambda: forward.one_by_one(notes),
-        "padded": lambda: forward.padded(notes),
-    }
+    ways = {"packed": forward.packed, "one by one": forward.one_by_one, "padded": forward.padded}
+    run = {name: partial(way, notes) for name, way in ways.items()}
     taken = {name: median(times) for name, times in side_by_side(run, rounds=rounds, device=device).items()}
     num_tokens = sum(len(window) for note in notes for window in note)
     flop = sum(
-        len(window) * shape.flop_a_token(forward.encoder, window_tokens=len(window))  # type: ignore[arg-type]
+        len(window) * shape.flop_a_token(forward.encoder, window_tokens=len(window))
         for note in notes
         for window in note
     )
@@ -137,7 +138,7 @@ def label_space_rows(
     """Notes a second by size of the label space, beside the smallest."""
     notes = random_notes(num_notes, shape=shape, sigma=_SIGMA, seed=2)
     made = {num: _make(shape, num_labels=num, device=device, dtype=dtype) for num in _LABEL_SPACES}
-    run = {str(num): (lambda forward=forward: forward.packed(notes)) for num, forward in made.items()}
+    run = {str(num): partial(forward.packed, notes) for num, forward in made.items()}
     taken = {num: median(times) for num, times in side_by_side(run, rounds=rounds, device=device).items()}
     least = taken[str(_LABEL_SPACES[0])]
     return [
@@ -156,9 +157,7 @@ def length_rows(shape: EncoderShape, *, rounds: int, device: torch.device, dtype
     """How the time of one note grows with its length: the exponent of a power law."""
     forward = _make(shape, num_labels=_LABEL_SPACES[0], device=device, dtype=dtype)
     notes = random_notes(len(_LENGTHS), shape=shape, sigma=0, seed=3, num_tokens=_LENGTHS)
-    run = {
-        str(length): (lambda note=note: forward.packed([note])) for length, note in zip(_LENGTHS, notes, strict=True)
-    }
+    run = {str(length): partial(forward.packed, [note]) for length, note in zip(_LENGTHS, notes, strict=True)}
     taken = [median(times) for times in side_by_side(run, rounds=rounds, device=device).values()]
     slope = np.polyfit(np.log(_LENGTHS), np.log(taken), 1)[0]
     name = f"{shape.name} forward time against note length, {_LENGTHS[0]} to {_LENGTHS[-1]:,} tokens"

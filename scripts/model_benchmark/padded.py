@@ -46,12 +46,13 @@ class PaddedCodingModel(nn.Module):
     def logits(self, input_ids_BWT: Tensor, mask_BWT: Tensor, read_BM: Tensor, labels_S: Tensor | None) -> Tensor:
         """Logits [B, S]."""
         hidden = encode(self.encoder, input_ids_BWT.flatten(0, 1), mask_BWT.flatten(0, 1))
-        hidden_BMH = hidden.unflatten(0, input_ids_BWT.shape[:2]).flatten(1, 2)
+        hidden_BMH = hidden.reshape(*read_BM.shape, -1)
         vectors = self.head.label_vectors(labels_S)
         scores_BSM = (vectors.query_SH @ torch.tanh(self.head.key(hidden_BMH)).mT).float()
         attention_BSM = scores_BSM.masked_fill(~read_BM[:, None], -torch.inf).softmax(dim=2)
         value_BSM = (vectors.output_SH @ self.head.value(hidden_BMH).mT).float()
-        return (attention_BSM * value_BSM).sum(dim=2) + vectors.bias_S.float()
+        logits_BS: Tensor = (attention_BSM * value_BSM).sum(dim=2) + vectors.bias_S.float()
+        return logits_BS
 
     def forward(
         self,

@@ -46,8 +46,8 @@ class EncoderShape:
             for name, parameter in encoder.named_parameters()
             if parameter.ndim == 2 and "embed" not in name
         )
-        layers, hidden = encoder.config.num_hidden_layers, encoder.config.hidden_size
-        return 2 * matrices + 4 * layers * hidden * window_tokens
+        channels = int(encoder.config.num_hidden_layers * encoder.config.hidden_size)
+        return 2 * matrices + 4 * channels * window_tokens
 
 
 def _minilm() -> PreTrainedModel:

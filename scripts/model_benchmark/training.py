@@ -37,7 +37,7 @@ _CODES_A_NOTE: Final = 8
 _LABELS_A_CATEGORY: Final = 10
 
 
-class _Clock(TrainerCallback):
+class _Clock(TrainerCallback):  # type: ignore[misc]
     """Notes when each step ended."""
 
     def __init__(self, device: torch.device) -> None:
@@ -50,7 +50,7 @@ class _Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-class _InOrder(Trainer):
+class _InOrder(Trainer):  # type: ignore[misc]
     """Trainer that takes the notes as they come, so that both sides see the same batches."""
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
@@ -125,7 +125,7 @@ def _trainer(
     collate, steps = Collator(_sampler(config), pad_token_id=PAD, lower_layers=None), iter(range(len(rows)))
 
     def padded(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        # The labels and targets of our collator; its packed windows are dropped, and take under 2% of a step.
+        # The labels and targets of our collator; its packed windows are dropped.
         ours = collate(batch, step=next(steps))
         names = ("input_ids_BWT", "mask_BWT", "read_BM")
         inputs = dict(zip(names, pad_notes([row["input_ids"] for row in batch]), strict=True))

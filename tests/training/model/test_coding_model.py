@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from training.model import coding_model
+from training.model import packing
 from training.model.coding_model import CodingModel
 from training.model.head import LabelAttention
 from training.model.packing import pack_windows
@@ -30,8 +30,8 @@ def model() -> CodingModel:
 
 @pytest.fixture
 def small_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coding_model, "_MIN_STACK_TOKENS", 8)
-    monkeypatch.setattr(coding_model, "_MAX_STACK_TOKENS", 64)
+    monkeypatch.setattr(packing, "_MIN_STACK_TOKENS", 8)
+    monkeypatch.setattr(packing, "_MAX_STACK_TOKENS", 64)
 
 
 def gradients(model: CodingModel, loss: torch.Tensor) -> dict[str, torch.Tensor]:
