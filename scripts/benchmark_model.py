@@ -23,7 +23,7 @@ def _measure(suite: str) -> list[Row]:
     device = torch.device("cuda" if suite == "gpu" else "cpu")
     dtype = torch.bfloat16 if suite == "gpu" else torch.float32
     precision = "bf16" if suite == "gpu" else "fp32"
-    rounds, steps, num_notes = {"quick": (1, 2, 8), "cpu": (5, 6, 48), "gpu": (5, 20, 512)}[suite]
+    rounds, steps, num_notes = {"quick": (1, 2, 8), "cpu": (3, 4, 32), "gpu": (5, 20, 512)}[suite]
     ceiling = matmul_ceiling(device, dtype)
     rows = [
         Row(f"matmul ceiling, {precision}", ceiling / 1e12, "TFLOP/s"),

@@ -47,7 +47,7 @@ class EncoderShape:
             if parameter.ndim == 2 and "embed" not in name
         )
         channels = int(encoder.config.num_hidden_layers * encoder.config.hidden_size)
-        return 2 * matrices + 4 * channels * window_tokens
+        return float(2 * matrices + 4 * channels * window_tokens)
 
 
 def _minilm() -> PreTrainedModel:
