@@ -18,7 +18,7 @@ from training.label_sampler import LabelSampler
 from training.lower_layers import LowerLayers
 from training.model.packing import PackedWindows, pack_windows
 
-__all__ = ["Batch", "Collator"]
+__all__ = ["Batch", "Collator", "label_targets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,33 @@ class Batch:
         return Batch(**moved)
 
 
+def label_targets(
+    rows: Sequence[Mapping[str, Any]], sampler: LabelSampler, *, step: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which labels one step scores, and what is known of them on its records.
+
+    Returns:
+        labels [S], targets [B, S] and weights [B, S] as ``Batch`` holds them.
+    """
+    stated = {label for row in rows for label in (*row["positive"], *row["negative"])}
+    labels_S, weights_S = sampler.sample(stated, step=step)
+    column = {int(label): at for at, label in enumerate(labels_S)}
+    targets_BS = torch.zeros(len(rows), len(labels_S))
+    weights_BS = torch.from_numpy(weights_S).repeat(len(rows), 1)
+    for at, row in enumerate(rows):
+        if not row["complete"]:
+            weights_BS[at] = 0.0
+        for label in row["unknown"]:
+            if label in column:
+                weights_BS[at, column[label]] = 0.0
+        for label, weight in zip(row["negative"], row["negative_weight"], strict=True):
+            weights_BS[at, column[label]] = weight
+        for label, weight in zip(row["positive"], row["positive_weight"], strict=True):
+            targets_BS[at, column[label]] = 1.0
+            weights_BS[at, column[label]] = weight
+    return torch.from_numpy(labels_S), targets_BS, weights_BS
+
+
 class Collator:
     """Third hop: rows become a Batch."""
 
@@ -68,22 +95,8 @@ class Collator:
     def __call__(self, rows: Sequence[Mapping[str, Any]], *, step: int) -> Batch:
         """Make the batch of one step."""
         windows = pack_windows([row["input_ids"] for row in rows], pad_token_id=self._pad_token_id)
-        stated = {label for row in rows for label in (*row["positive"], *row["negative"])}
-        labels_S, weights_S = self._sampler.sample(stated, step=step)
-        column = {int(label): at for at, label in enumerate(labels_S)}
-        targets_BS = torch.zeros(len(rows), len(labels_S))
-        weights_BS = torch.from_numpy(weights_S).repeat(len(rows), 1)
-        for at, row in enumerate(rows):
-            if not row["complete"]:
-                weights_BS[at] = 0.0
-            for label in row["unknown"]:
-                if label in column:
-                    weights_BS[at, column[label]] = 0.0
-            for label, weight in zip(row["negative"], row["negative_weight"], strict=True):
-                weights_BS[at, column[label]] = weight
-            for label, weight in zip(row["positive"], row["positive_weight"], strict=True):
-                targets_BS[at, column[label]] = 1.0
-                weights_BS[at, column[label]] = weight
+        labels_S, targets_BS, weights_BS = label_targets(rows, self._sampler, step=step)
+        column = {label: at for at, label in enumerate(labels_S.tolist())}
         entries = [
             (at, column[label], tokens)
             for at, row in enumerate(rows)
@@ -99,7 +112,7 @@ class Collator:
         return Batch(
             windows=windows,
             lower=lower,
-            labels_S=torch.from_numpy(labels_S),
+            labels_S=labels_S,
             targets_BS=targets_BS,
             weights_BS=weights_BS,
             evidence_column_E=torch.tensor([column for _, column, _ in entries], dtype=torch.long),

@@ -3,7 +3,8 @@
 Shapes: N tokens of all notes, M tokens of one, H hidden size, B notes, L labels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 from scripts.benchmark_results import Row
 from scripts.model_benchmark.padded import PaddedCodingModel, pad_notes
 from scripts.model_benchmark.shapes import PAD, EncoderShape, make_head, random_notes
-from scripts.model_benchmark.timing import median, side_by_side
+from scripts.model_benchmark.timing import seconds, side_by_side
 from training.model.coding_model import encode_packed
 from training.model.head import LabelAttention
 from training.model.packing import MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
@@ -40,14 +41,14 @@ class Forward:
     device: torch.device
     dtype: torch.dtype
 
-    def _inference(self, work: Callable[[], list[Tensor]]) -> list[Tensor]:
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return work()
+            yield
 
     def packed(self, notes: Notes) -> list[Tensor]:
         """Ours: logits [L] of each note, windows of many notes side by side."""
-
-        def work() -> list[Tensor]:
+        with self._inference():
             logits, vectors = list[Tensor](), self.head.label_vectors()
             lengths = [sum(len(window) - 2 for window in note) for note in notes]
             for group in group_by_tokens(lengths, max_tokens=MAX_TOKENS_A_PASS):
@@ -56,12 +57,9 @@ class Forward:
                 logits += [self.head.score(hidden_MH, vectors) for hidden_MH in parts]
             return logits
 
-        return self._inference(work)
-
     def one_by_one(self, notes: Notes) -> list[Tensor]:
         """Eager, a note at a time."""
-
-        def work() -> list[Tensor]:
+        with self._inference():
             logits, vectors = list[Tensor](), self.head.label_vectors()
             for note in notes:
                 input_ids_BWT, mask_BWT, read_BM = (part.to(self.device) for part in pad_notes([note]))
@@ -70,12 +68,9 @@ class Forward:
                 logits.append(self.head.attend(hidden_MH, [len(hidden_MH)], vectors)[0][0])
             return logits
 
-        return self._inference(work)
-
     def padded(self, notes: Notes) -> list[Tensor]:
         """Eager, notes of a batch padded to its longest."""
-
-        def work() -> list[Tensor]:
+        with self._inference():
             logits, model = list[Tensor](), PaddedCodingModel(self.encoder, self.head)
             for first in range(0, len(notes), _NOTES_A_BATCH):
                 input_ids_BWT, mask_BWT, read_BM = (
@@ -83,8 +78,6 @@ class Forward:
                 )
                 logits += list(model.logits(input_ids_BWT, mask_BWT, read_BM, None))
             return logits
-
-        return self._inference(work)
 
 
 def _make(shape: EncoderShape, *, num_labels: int, device: torch.device, dtype: torch.dtype) -> Forward:
@@ -101,8 +94,8 @@ def forward_rows(
     forward = _make(shape, num_labels=_LABEL_SPACES[0], device=device, dtype=dtype)
     notes = random_notes(num_notes, shape=shape, sigma=_SIGMA, seed=1)
     ways = {"packed": forward.packed, "one by one": forward.one_by_one, "padded": forward.padded}
-    run = {name: partial(way, notes) for name, way in ways.items()}
-    taken = {name: median(times) for name, times in side_by_side(run, rounds=rounds, device=device).items()}
+    run = {name: partial(seconds, partial(way, notes), device) for name, way in ways.items()}
+    taken = side_by_side(run, rounds=rounds)
     num_tokens = sum(len(window) for note in notes for window in note)
     flop = sum(
         len(window) * shape.flop_a_token(forward.encoder, window_tokens=len(window))
@@ -138,8 +131,8 @@ def label_space_rows(
     """Notes a second by size of the label space, beside the smallest."""
     notes = random_notes(num_notes, shape=shape, sigma=_SIGMA, seed=2)
     made = {num: _make(shape, num_labels=num, device=device, dtype=dtype) for num in _LABEL_SPACES}
-    run = {str(num): partial(forward.packed, notes) for num, forward in made.items()}
-    taken = {num: median(times) for num, times in side_by_side(run, rounds=rounds, device=device).items()}
+    run = {str(num): partial(seconds, partial(forward.packed, notes), device) for num, forward in made.items()}
+    taken = side_by_side(run, rounds=rounds)
     least = taken[str(_LABEL_SPACES[0])]
     return [
         Row(
@@ -157,8 +150,11 @@ def length_rows(shape: EncoderShape, *, rounds: int, device: torch.device, dtype
     """How the time of one note grows with its length: the exponent of a power law."""
     forward = _make(shape, num_labels=_LABEL_SPACES[0], device=device, dtype=dtype)
     notes = random_notes(len(_LENGTHS), shape=shape, sigma=0, seed=3, num_tokens=_LENGTHS)
-    run = {str(length): partial(forward.packed, [note]) for length, note in zip(_LENGTHS, notes, strict=True)}
-    taken = [median(times) for times in side_by_side(run, rounds=rounds, device=device).values()]
+    run = {
+        str(length): partial(seconds, partial(forward.packed, [note]), device)
+        for length, note in zip(_LENGTHS, notes, strict=True)
+    }
+    taken = list(side_by_side(run, rounds=rounds).values())
     slope = np.polyfit(np.log(_LENGTHS), np.log(taken), 1)[0]
     name = f"{shape.name} forward time against note length, {_LENGTHS[0]} to {_LENGTHS[-1]:,} tokens"
     return [Row(name, float(slope), "exponent")]

@@ -6,24 +6,25 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-__all__ = ["median", "seconds", "side_by_side"]
+__all__ = ["now", "seconds", "side_by_side"]
+
+
+def now(device: torch.device) -> float:
+    """The clock in seconds, read once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, until the device has done it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    """Wall time of one call."""
+    start = now(device)
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return now(device) - start
 
 
-def side_by_side(
-    candidates: Mapping[str, Callable[[], object]], *, rounds: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Seconds of each candidate in each round, after one round that does not count.
+def side_by_side(candidates: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, float]:
+    """Median of the seconds that each candidate gives, after one round that does not count.
 
     Each round begins with another candidate, so that a machine that slows down slows all of them.
     """
@@ -31,12 +32,7 @@ def side_by_side(
     for turn in range(rounds + 1):
         at = turn % len(names)
         for name in names[at:] + names[:at]:
-            took = seconds(candidates[name], device)
+            took = candidates[name]()
             if turn:
                 taken[name].append(took)
-    return taken
-
-
-def median(taken: list[float]) -> float:
-    """Median of the rounds."""
-    return statistics.median(taken)
+    return {name: statistics.median(times) for name, times in taken.items()}

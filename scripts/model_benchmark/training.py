@@ -5,22 +5,23 @@ included, without the first.
 """
 
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
 from torch.utils.data import SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from scripts.benchmark_results import RESULTS, Row
 from scripts.model_benchmark.padded import PaddedCodingModel, pad_notes
 from scripts.model_benchmark.shapes import PAD, EncoderShape, make_head, random_notes
-from scripts.model_benchmark.timing import median
-from training.batches import Collator
+from scripts.model_benchmark.timing import now, side_by_side
+from training.batches import Collator, label_targets
 from training.config import TrainConfig, load_config
 from training.label_sampler import LabelSampler
 from training.lower_layers import LowerLayers
@@ -45,9 +46,7 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
         self.ends: list[float] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.ends.append(time.perf_counter())
+        self.ends.append(now(self.device))
 
 
 class _InOrder(Trainer):  # type: ignore[misc]
@@ -88,9 +87,7 @@ def _sampler(config: TrainConfig) -> LabelSampler:
     return LabelSampler(every, num_sampled=config.head.num_sampled_labels, seed=0)
 
 
-def _model(shape: EncoderShape, lora: Lora, device: torch.device) -> CodingModel:
-    torch.manual_seed(0)
-    encoder = shape.make()
+def _model(encoder: PreTrainedModel, shape: EncoderShape, lora: Lora, device: torch.device) -> CodingModel:
     head = make_head(encoder, num_labels=_NUM_LABELS)
     return CodingModel(add_lora(encoder, lora, base_name=shape.name).base_model.model, head).to(device)
 
@@ -110,26 +107,24 @@ def _ours(
     model.train()
     prepared, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
     collator = Collator(_sampler(config), pad_token_id=PAD, lower_layers=lower_layers)
-    clock = _Clock(device)
+    ends = []
     for step in range(len(rows) // _BATCH):
         batch = collator(rows[step * _BATCH : (step + 1) * _BATCH], step=step).to(device)
         train_step(prepared, batch, optimiser=optimiser, schedule=schedule, accelerator=accelerator, config=config)
-        clock.on_step_end()
-    return clock.ends[-1] - clock.ends[0]
+        ends.append(now(device))
+    return ends[-1] - ends[0]
 
 
 def _trainer(
     model: PaddedCodingModel, rows: list[dict[str, Any]], *, config: TrainConfig, device: torch.device
 ) -> float:
     """Seconds of all steps but the first."""
-    collate, steps = Collator(_sampler(config), pad_token_id=PAD, lower_layers=None), iter(range(len(rows)))
+    sampler, steps = _sampler(config), count()
 
     def padded(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        # The labels and targets of our collator; its packed windows are dropped.
-        ours = collate(batch, step=next(steps))
-        names = ("input_ids_BWT", "mask_BWT", "read_BM")
-        inputs = dict(zip(names, pad_notes([row["input_ids"] for row in batch]), strict=True))
-        return {**inputs, "labels_S": ours.labels_S, "targets_BS": ours.targets_BS, "weights_BS": ours.weights_BS}
+        names = ("input_ids_BWT", "mask_BWT", "read_BM", "labels_S", "targets_BS", "weights_BS")
+        values = *pad_notes([row["input_ids"] for row in batch]), *label_targets(batch, sampler, step=next(steps))
+        return dict(zip(names, values, strict=True))
 
     clock = _Clock(device)
     with tempfile.TemporaryDirectory() as folder:
@@ -176,13 +171,21 @@ def training_rows(
     rows = _rows(notes)
     counted = notes[_BATCH:]
     num_tokens = sum(len(window) for note in counted for window in note)
-    model = _model(shape, config.lora, device)
-    peer = PaddedCodingModel(model.encoder, model.head)
-    num_layers = int(model.encoder.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+    torch.manual_seed(0)
+    plain = shape.make()
+    flop = sum(
+        len(window) * shape.flop_a_token(plain, window_tokens=len(window)) for note in counted for window in note
+    )
+    num_layers = int(plain.config.num_hidden_layers)
     num_lower = num_layers - shape.num_lora_layers
-    taken: dict[str, list[float]] = {"packed": [], "Trainer": [], "stored prefix": []}
+    # Forward through every layer, and as much again, for the gradient of the activations, in the layers with LoRA.
+    flop *= 1 + shape.num_lora_layers / num_layers
+    model = _model(plain, shape, config.lora, device)
+    peer = PaddedCodingModel(model.encoder, model.head)
+    ours = partial(_ours, model, rows, config=config, device=device)
     with tempfile.TemporaryDirectory() as folder:
-        lower = None
+        candidates = {"packed": partial(ours, lower_layers=None)}
+        candidates["Trainer"] = partial(_trainer, peer, rows, config=config, device=device)
         if num_lower:
             lower = LowerLayers.compute(
                 model.encoder,
@@ -193,33 +196,16 @@ def training_rows(
                 autocast=nullcontext,
                 progress=lambda _: None,
             )
-        for turn in range(rounds + 1):
-            measured = {
-                "packed": lambda: _ours(model, rows, config=config, lower_layers=None, device=device),
-                "Trainer": lambda: _trainer(peer, rows, config=config, device=device),
-            }
-            if lower is not None:
-                measured["stored prefix"] = lambda: _ours(model, rows, config=config, lower_layers=lower, device=device)
-            names = list(measured)
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                took = measured[name]()
-                if turn:
-                    taken[name].append(took)
-    packed, trainer = median(taken["packed"]), median(taken["Trainer"])
-    prefix = f"{shape.name} LoRA training"
-    plain = shape.make()
-    flop = sum(
-        len(window) * shape.flop_a_token(plain, window_tokens=len(window)) for note in counted for window in note
-    )
-    # Forward through every layer, and as much again, for the gradient of the activations, in the layers with LoRA.
-    flop *= 1 + shape.num_lora_layers / num_layers
+            candidates["stored prefix"] = partial(ours, lower_layers=lower)
+        taken = side_by_side(candidates, rounds=rounds)
+    packed, trainer, prefix = taken["packed"], taken["Trainer"], f"{shape.name} LoRA training"
     result = [
         Row(f"{prefix} notes", len(counted) / packed, "notes/s", "padded Trainer", len(counted) / trainer),
         Row(f"{prefix} tokens", num_tokens / packed, "tokens/s", "padded Trainer", num_tokens / trainer),
         Row(f"{prefix} share of the matmul ceiling", flop / packed / ceiling, "share"),
     ]
-    if lower is not None:
-        stored = median(taken["stored prefix"])
+    if num_lower:
         name = f"{prefix} notes, lower {num_lower} layers stored"
-        result.append(Row(name, len(counted) / stored, "notes/s", "packed, nothing stored", len(counted) / packed))
+        rate = len(counted) / taken["stored prefix"]
+        result.append(Row(name, rate, "notes/s", "packed, nothing stored", len(counted) / packed))
     return result
