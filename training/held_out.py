@@ -76,4 +76,4 @@ def mean_average_precision(logits_NL: NDArray[Any], gold_NL: NDArray[Any], *, nu
 
 def lexical_shares(lexical: LexicalMatch, records: Iterable[CodedRecord]) -> NDArray[Any]:
     """The lexical match [N, L] of each record."""
-    return np.stack([lexical.match([note.text for note in record.notes])[0] for record in records])
+    return np.stack([lexical.match(lexical.read([note.text for note in record.notes])) for record in records])

@@ -19,8 +19,9 @@ from scripts.model_benchmark.padded import PaddedCodingModel, pad_notes
 from scripts.model_benchmark.shapes import PAD, EncoderShape, make_head, random_notes
 from scripts.model_benchmark.timing import seconds, side_by_side
 from training.model.coding_model import encode_packed
-from training.model.head import LabelAttention
+from training.model.head import LabelAttention, LabelVectors
 from training.model.packing import MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
+from training.model.shortlist import MAX_LABELS_IN_FULL, NUM_SHORTLISTED, Shortlist
 
 __all__ = ["forward_rows", "label_space_rows", "length_rows"]
 
@@ -38,6 +39,8 @@ class Forward:
 
     encoder: PreTrainedModel
     head: LabelAttention
+    vectors: LabelVectors
+    shortlist: Shortlist | None
     device: torch.device
     dtype: torch.dtype
 
@@ -47,25 +50,31 @@ class Forward:
             yield
 
     def packed(self, notes: Notes) -> list[Tensor]:
-        """Ours: logits [L] of each note, windows of many notes side by side."""
+        """Ours, windows of many notes side by side: logits [L] of each, of shortlisted labels where there are many."""
         with self._inference():
-            logits, vectors = list[Tensor](), self.head.label_vectors()
+            logits = list[Tensor]()
             lengths = [sum(len(window) - 2 for window in note) for note in notes]
             for group in group_by_tokens(lengths, max_tokens=MAX_TOKENS_A_PASS):
                 packed = pack_windows([notes[at] for at in group], pad_token_id=PAD).to(self.device)
                 parts = torch.split(encode_packed(self.encoder, packed), list(packed.lengths))
-                logits += [self.head.score(hidden_MH, vectors) for hidden_MH in parts]
+                logits += [self._score(hidden_MH) for hidden_MH in parts]
             return logits
+
+    def _score(self, hidden_MH: Tensor) -> Tensor:
+        vectors = self.vectors
+        if self.shortlist is not None:
+            vectors = vectors.take(self.shortlist.score(hidden_MH).topk(NUM_SHORTLISTED).indices)
+        return self.head.score(hidden_MH, vectors)
 
     def one_by_one(self, notes: Notes) -> list[Tensor]:
         """Eager, a note at a time."""
         with self._inference():
-            logits, vectors = list[Tensor](), self.head.label_vectors()
+            logits = list[Tensor]()
             for note in notes:
                 input_ids_BWT, mask_BWT, read_BM = (part.to(self.device) for part in pad_notes([note]))
                 hidden_WTH = self.encoder(input_ids=input_ids_BWT[0], attention_mask=mask_BWT[0]).last_hidden_state
                 hidden_MH = hidden_WTH.flatten(0, 1)[read_BM[0]]
-                logits.append(self.head.attend(hidden_MH, [len(hidden_MH)], vectors)[0][0])
+                logits.append(self.head.attend(hidden_MH, [len(hidden_MH)], self.vectors)[0][0])
             return logits
 
     def padded(self, notes: Notes) -> list[Tensor]:
@@ -84,7 +93,12 @@ def _make(shape: EncoderShape, *, num_labels: int, device: torch.device, dtype: 
     torch.manual_seed(0)
     encoder = shape.make().to(device).eval().requires_grad_(requires_grad=False)
     head = make_head(encoder, num_labels=num_labels).to(device).requires_grad_(requires_grad=False)
-    return Forward(encoder, head, device, dtype)
+    with torch.inference_mode():
+        vectors, shortlist = head.label_vectors(), None
+        if num_labels > MAX_LABELS_IN_FULL:
+            sample = pack_windows(random_notes(4, shape=shape, sigma=_SIGMA, seed=6), pad_token_id=PAD).to(device)
+            shortlist = Shortlist(head, vectors, encode_packed(encoder, sample))
+    return Forward(encoder, head, vectors, shortlist, device, dtype)
 
 
 def forward_rows(

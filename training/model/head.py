@@ -30,6 +30,10 @@ class LabelVectors:
     output_SH: Tensor
     bias_S: Tensor
 
+    def take(self, labels: Tensor) -> "LabelVectors":
+        """Those of some labels, by index."""
+        return LabelVectors(self.query_SH[labels], self.output_SH[labels], self.bias_S[labels])
+
 
 class LabelAttention(nn.Module):
     """One attention query and one output vector a label, over all tokens of a record."""
@@ -77,6 +81,17 @@ class LabelAttention(nn.Module):
             bias_S=bias_S1.squeeze(1),
         )
 
+    def drop_labels(self) -> None:
+        """Free what ``label_vectors`` is made from, once its result is kept; labels can then not be trained."""
+        del self.descriptions_LD, self.query, self.output, self.query_residual, self.output_residual, self.bias
+        # A loaded file is one block of memory: it is freed when nothing points into it.
+        for parameter in self.parameters():
+            parameter.data = parameter.data.clone()
+
+    def keys_and_values(self, hidden_NH: Tensor) -> tuple[Tensor, Tensor]:
+        """What the labels' queries and outputs meet of each token, both [N, H]."""
+        return torch.tanh(self.key(hidden_NH)), self.value(hidden_NH)
+
     def attend(self, hidden_NH: Tensor, lengths: Sequence[int], vectors: LabelVectors) -> tuple[Tensor, Tensor, Tensor]:
         """Score labels whose vectors are known.
 
@@ -90,23 +105,22 @@ class LabelAttention(nn.Module):
             attention * value summed over a record's tokens, plus the bias, is the logit; a record without
             tokens gets the bias.
         """
-        keys_NH = torch.tanh(self.key(hidden_NH))
+        keys_NH, values_NH = self.keys_and_values(hidden_NH)
         scores_SN = (vectors.query_SH @ keys_NH.T).float()
         attention_SN = torch.cat(
             [scores_SM.softmax(dim=1) for scores_SM in torch.split(scores_SN, list(lengths), dim=1)], dim=1
         )
-        value_SN = (vectors.output_SH @ self.value(hidden_NH).T).float()
+        value_SN = (vectors.output_SH @ values_NH.T).float()
         contribution_SN = attention_SN * value_SN
         read_BS = torch.stack([part_SM.sum(dim=1) for part_SM in torch.split(contribution_SN, list(lengths), dim=1)])
         return read_BS + vectors.bias_S.float(), attention_SN, value_SN
 
     def score(self, hidden_MH: Tensor, vectors: LabelVectors) -> Tensor:
-        """Logits [S] of one record, as ``attend`` gives them, without what each token adds: for many labels."""
+        """Logits [S] of one record, as ``attend`` gives them, without what each token adds: in less memory."""
         if not len(hidden_MH):
             return vectors.bias_S.float()
-        keys_MH = torch.tanh(self.key(hidden_MH))
         # The kernel wants a batch and heads in front; scale 1, for the queries learn theirs.
-        query, keys, values = (part[None, None] for part in (vectors.query_SH, keys_MH, self.value(hidden_MH)))
+        query, keys, values = (part[None, None] for part in (vectors.query_SH, *self.keys_and_values(hidden_MH)))
         read_SH = nn.functional.scaled_dot_product_attention(query, keys, values, scale=1.0)[0, 0]
         return (read_SH * vectors.output_SH).sum(dim=1).float() + vectors.bias_S.float()
 

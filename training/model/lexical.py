@@ -1,6 +1,6 @@
 """The lexical match: how much of a code's own words one sentence of the note contains.
 
-Takes note texts, gives for each label a share between 0 and 1 and the sentence that gives it. It has
+Takes note texts, gives for each label a share between 0 and 1. It has
 learned nothing, so it speaks for rare and unseen codes where the trained logit knows little.
 
 The share is of the TF-IDF mass of character n-grams: a sentence that holds all n-grams of
@@ -11,7 +11,8 @@ Shapes: F hashed n-gram features, E terms, S sentences, L labels.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ __all__ = ["LexicalMatch", "split_sentences"]
 
 _MAX_SHARES = 2**22
 """Shares held at once; a note of more sentences is matched in several parts."""
+_SHARES_OF_TERMS = (0.02, 0.05, 0.1, 0.2, 1.0)
+"""The rough match reads a term's n-grams of at most so many terms: the first share that leaves it half its mass."""
+_LEAST_MASS = 0.5
 _SENTENCE_END = re.compile(r"[;:\n]+|[.?!](?=\s|$)")
 
 
@@ -55,10 +59,25 @@ class LexicalMatch:
         """Take what ``build`` or ``load`` made."""
         self.num_labels = num_labels
         self._mass_EF = mass_EF
-        self._mass_FE = mass_EF.T.tocsr()
-        self._first_term_L = np.searchsorted(term_label_E, np.arange(num_labels))
         self._term_label_E = term_label_E
+        self._first_term_L = np.searchsorted(term_label_E, np.arange(num_labels + 1))
         self._vectoriser = _vectoriser()
+
+    @cached_property
+    def _telling_FE(self) -> sp.csr_matrix:
+        """The mass of each term's telling n-grams, those of few terms, at hand by n-gram."""
+        mass_EF = self._mass_EF
+        share_of_terms_F = np.bincount(mass_EF.indices, minlength=mass_EF.shape[1]) / mass_EF.shape[0]
+        share_of_terms = share_of_terms_F.astype(np.float32)[mass_EF.indices]
+        limit_E = np.zeros(mass_EF.shape[0], dtype=np.float32)
+        for limit in map(np.float32, reversed(_SHARES_OF_TERMS)):
+            telling = (np.where(share_of_terms <= limit, mass_EF.data, 0), mass_EF.indices, mass_EF.indptr)
+            mass_E = np.asarray(sp.csr_matrix(telling, shape=mass_EF.shape).sum(axis=1)).ravel()
+            limit_E[mass_E >= _LEAST_MASS] = limit
+        kept = share_of_terms <= np.repeat(limit_E, np.diff(mass_EF.indptr))
+        starts = np.concatenate([[0], np.cumsum(kept, dtype=np.int32)])[mass_EF.indptr]
+        telling_EF = sp.csr_matrix((mass_EF.data[kept], mass_EF.indices[kept], starts), shape=mass_EF.shape)
+        return telling_EF.T.tocsr()
 
     @classmethod
     def build(cls, terms: Sequence[Sequence[str]]) -> "LexicalMatch":
@@ -96,28 +115,43 @@ class LexicalMatch:
         }
         save_file(arrays, path)
 
-    def match(self, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any], list[tuple[int, int, int]]]:
-        """Look for every label's terms in the sentences of one document.
+    def read(self, texts: Sequence[str]) -> sp.csr_matrix:
+        """Which n-grams the sentences of one document hold, [S, F]; for ``match`` and ``match_roughly``."""
+        sentences = [text[start:end] for text in texts for start, end in split_sentences(text)]
+        if not sentences:
+            return sp.csr_matrix((0, self._mass_EF.shape[1]), dtype=np.float32)
+        held_SF = self._vectoriser.transform(sentences)
+        held_SF.data[:] = 1.0
+        return held_SF
+
+    def match(self, held_SF: sp.csr_matrix, labels: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Look for labels' terms in the sentences of one document.
 
         Args:
-            texts: The texts of its notes.
+            held_SF: What ``read`` found in it.
+            labels: Which labels, ascending; all when None.
 
         Returns:
-            share [L] between 0 and 1, the index [L] of the sentence that gives it, and the
-            sentences as (note index, start, end); notes without a sentence match nothing.
+            share [L] between 0 and 1 for each; notes without a sentence match nothing.
         """
-        sentences = [(note, start, end) for note, text in enumerate(texts) for start, end in split_sentences(text)]
-        if not sentences:
-            return np.zeros(self.num_labels), np.zeros(self.num_labels, dtype=np.int64), []
-        counts_SF = self._vectoriser.transform([texts[note][start:end] for note, start, end in sentences])
-        counts_SF.data[:] = 1.0
-        share_L, best_L = np.zeros(self.num_labels, dtype=np.float32), np.zeros(self.num_labels, dtype=np.int64)
-        part = max(_MAX_SHARES // self._mass_FE.shape[1], 1)
-        for first in range(0, len(sentences), part):
-            share_SE = np.asarray((counts_SF[first : first + part] @ self._mass_FE).todense())
-            share_SL = np.maximum.reduceat(share_SE, self._first_term_L, axis=1)
-            part_best_L = share_SL.argmax(axis=0)
-            part_share_L = share_SL[part_best_L, np.arange(self.num_labels)]
-            better_L = part_share_L > share_L
-            share_L[better_L], best_L[better_L] = part_share_L[better_L], part_best_L[better_L] + first
-        return np.clip(share_L, 0, 1), best_L, sentences
+        mass_EF, first_term_L = self._mass_EF, self._first_term_L[:-1]
+        if labels is not None:
+            num_terms_L = np.diff(self._first_term_L)[labels]
+            first_term_L = np.cumsum(num_terms_L) - num_terms_L
+            moved = np.repeat(self._first_term_L[labels] - first_term_L, num_terms_L)
+            mass_EF = mass_EF[moved + np.arange(len(moved))]
+        share_E = _greatest(lambda part_SF: (mass_EF @ part_SF.T.tocsr()).max(axis=1), held_SF, mass_EF.shape[0])
+        return np.clip(np.maximum.reduceat(share_E, first_term_L), 0, 1)
+
+    def match_roughly(self, held_SF: sp.csr_matrix) -> NDArray[Any]:
+        """Shares [L] of every label by its terms' telling n-grams alone: at most that of ``match``, and cheaper."""
+        share_E = _greatest(lambda part_SF: (part_SF @ self._telling_FE).max(axis=0), held_SF, self._mass_EF.shape[0])
+        return np.maximum.reduceat(share_E, self._first_term_L[:-1])
+
+
+def _greatest(shares: Callable[[sp.csr_matrix], sp.coo_matrix], held_SF: sp.csr_matrix, num_terms: int) -> NDArray[Any]:
+    """Greatest share [E] of each term over the sentences, some sentences at a time."""
+    share_E, at_once = np.zeros(num_terms, dtype=np.float32), max(_MAX_SHARES // num_terms, 1)
+    for first in range(0, held_SF.shape[0], at_once):
+        np.maximum(share_E, shares(held_SF[first : first + at_once]).toarray().ravel(), out=share_E)
+    return share_E

@@ -27,23 +27,34 @@ from training.model.evidence import find_evidence, words_of_windows
 from training.model.head import LabelAttention, LabelVectors
 from training.model.lexical import LexicalMatch
 from training.model.packing import MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
+from training.model.shortlist import MAX_LABELS_IN_FULL, NUM_SHORTLISTED, Shortlist
 from training.model.windows import TokenWindows, cut_windows
 
 __all__ = ["Scorer"]
 
-_MAX_LABELS_A_PASS = 2**14
+_SAMPLE_LABELS = 512
+"""Labels whose descriptions show the shortlist what hidden states are like."""
 
 
 class Scorer:
     """A loaded model bundle."""
 
-    def __init__(self, folder: Path, *, device: str = "cpu", num_threads: int | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        num_threads: int | None = None,
+        max_labels_in_full: int = MAX_LABELS_IN_FULL,
+    ):
         """Verify and load a bundle.
 
         Args:
             folder: The bundle directory.
             device: Torch device.
             num_threads: Threads of the CPU forward; None leaves torch's own choice.
+            max_labels_in_full: A larger label space is scored in two stages, full label attention for those labels
+                alone that a cheap approximation ranks first; sys.maxsize scores every one in full.
 
         Raises:
             ValueError: The bundle is missing, malformed or changed.
@@ -54,19 +65,28 @@ class Scorer:
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self._device = torch.device(device)
+        # The head first: while its file is open nothing else large is held.
+        state = load_file(folder / "head.safetensors")
+        hidden_size = len(state["key.weight"])
+        with torch.device("meta"):
+            descriptions_LD = torch.empty_like(state["descriptions_LD"], device="meta")
+            prior_L = torch.full((len(self.labels),), 0.5)
+            self._head = LabelAttention(descriptions_LD, hidden_size=hidden_size, prior_L=prior_L)
+        self._head.load_state_dict(state, assign=True)
+        del state
+        self._head.to(self._device).eval()
+        with torch.inference_mode():
+            vectors = self._head.label_vectors()
+            self._vectors = LabelVectors(vectors.query_SH, vectors.output_SH, vectors.bias_S.clone())
+            del vectors
+            self._head.drop_labels()
         self._tokenizer = load_tokenizer(folder / "encoder")
         self._encoder = load_encoder(folder / "encoder").to(self._device).eval()
         self._lexical = LexicalMatch.load(folder / "lexical.safetensors")
-        state = load_file(folder / "head.safetensors")
-        num_labels = len(self.labels)
-        hidden_size = self._encoder.config.hidden_size
-        self._head = LabelAttention(
-            state["descriptions_LD"], hidden_size=hidden_size, prior_L=torch.full((num_labels,), 0.5)
-        )
-        self._head.load_state_dict(state)
-        self._head.to(self._device).eval()
         with torch.inference_mode():
-            self._vectors = self._head.label_vectors()
+            self._shortlist = None
+            if len(self.labels) > max(max_labels_in_full, NUM_SHORTLISTED):
+                self._shortlist = Shortlist(self._head, self._vectors, self._sample())
 
     def score(self, documents: Sequence[Sequence[Note]]) -> list[tuple[PredictedCode, ...]]:
         """Score documents; each is the notes of one encounter.
@@ -93,34 +113,47 @@ class Scorer:
                 hidden_NH = encode_packed(self._encoder, packed.to(self._device))
                 yield from zip(read, torch.split(hidden_NH, list(packed.lengths)), strict=True)
 
-    def _label_vectors(self, labels: Tensor | slice) -> LabelVectors:
-        vectors = self._vectors
-        return LabelVectors(vectors.query_SH[labels], vectors.output_SH[labels], vectors.bias_S[labels])
+    def _sample(self) -> Tensor:
+        """Hidden states [N, H] of some labels' descriptions."""
+        every = max(len(self.labels) // _SAMPLE_LABELS, 1)
+        texts = [label.description for label in self.labels[::every] if label.description]
+        notes = [[Note(note_id="sample", text=text)] for text in texts]
+        cut = cut_windows(notes, tokenizer=self._tokenizer, windowing=self.bundle.windowing)
+        return torch.cat([hidden_MH for _, hidden_MH in self._encode(cut)])
 
-    def _confidences(self, hidden_MH: Tensor, texts: Sequence[str]) -> NDArray[Any]:
-        firsts = range(0, len(self.labels), _MAX_LABELS_A_PASS)
-        parts = (slice(first, first + _MAX_LABELS_A_PASS) for first in firsts)
-        logits_L = torch.cat([self._head.score(hidden_MH, self._label_vectors(part)) for part in parts])
-        share_L, _, _ = self._lexical.match(texts)
-        return confidences(logits_L.double().cpu().numpy(), share_L, self.bundle.calibration)
+    def _confidences(self, hidden_MH: Tensor, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Labels in ascending order, all or the shortlisted, and the confidence of each."""
+        labels, vectors, held_SF = None, self._vectors, self._lexical.read(texts)
+        if self._shortlist is not None:
+            rough_L = confidences(
+                self._shortlist.score(hidden_MH).double().cpu().numpy(),
+                self._lexical.match_roughly(held_SF),
+                self.bundle.calibration,
+            )
+            labels = np.sort(np.argpartition(-rough_L, NUM_SHORTLISTED)[:NUM_SHORTLISTED])
+            vectors = self._vectors.take(torch.from_numpy(labels).to(self._device))
+        logits_S = self._head.score(hidden_MH, vectors).double().cpu().numpy()
+        confidence_S = confidences(logits_S, self._lexical.match(held_SF, labels), self.bundle.calibration)
+        return np.arange(len(self.labels)) if labels is None else labels, confidence_S
 
     def _score_document(
         self, hidden_MH: Tensor, windows: TokenWindows, notes: Sequence[Note]
     ) -> tuple[PredictedCode, ...]:
-        confidence_L = self._confidences(hidden_MH, [note.text for note in notes])
+        label_S, confidence_S = self._confidences(hidden_MH, [note.text for note in notes])
         # A stable sort: labels of equal confidence keep the label space's order everywhere.
-        ranked = np.argsort(-confidence_L, kind="stable")[:MAX_PREDICTED_CODES]
-        suggested = ranked[confidence_L[ranked] >= self.bundle.threshold]
-        evidence = self._evidence(hidden_MH, suggested, windows, notes)
+        best = np.argsort(-confidence_S, kind="stable")[:MAX_PREDICTED_CODES]
+        ranked, confidence = label_S[best], confidence_S[best]
+        is_suggested = confidence >= self.bundle.threshold
+        evidence = self._evidence(hidden_MH, ranked[is_suggested], windows, notes)
         return tuple(
             PredictedCode(
                 system=self.labels[label].system,
                 code=self.labels[label].code,
-                confidence=float(confidence_L[label]),
-                suggested=bool(confidence_L[label] >= self.bundle.threshold),
+                confidence=float(confidence[at]),
+                suggested=bool(is_suggested[at]),
                 evidence=evidence.get(label, ()),
             )
-            for label in ranked.tolist()
+            for at, label in enumerate(ranked.tolist())
         )
 
     def _evidence(
@@ -129,7 +162,7 @@ class Scorer:
         if not len(labels):
             return {}
         word_of_token, words = words_of_windows(windows, notes)
-        vectors = self._label_vectors(torch.from_numpy(labels).to(self._device))
+        vectors = self._vectors.take(torch.from_numpy(labels).to(self._device))
         _, attention_SM, value_SM = self._head.attend(hidden_MH, [len(hidden_MH)], vectors)
         rows = (attention_SM * value_SM).double().cpu().numpy()
         return {

@@ -89,7 +89,6 @@ def test_parts_give_what_the_whole_gives(
 ) -> None:
     whole = loaded.score(documents)
     monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 40)
-    monkeypatch.setattr(scorer, "_MAX_LABELS_A_PASS", 3)
     for parts, one in zip(loaded.score(documents), whole, strict=True):
         assert confidences(parts) == pytest.approx(confidences(one), abs=1e-6)
 
@@ -127,6 +126,25 @@ def test_at_most_a_hundred_codes_are_ranked(write_model: Any) -> None:
     (codes,) = many.score([[Note(note_id="n1", text="Seen for cholera.")]])
     assert len(codes) == len({code.key for code in codes}) == 100
     assert all(code.suggested and code.evidence for code in codes)
+
+
+def test_two_stages_find_the_codes_that_a_full_pass_finds(
+    write_model: Any, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaves = load_icd10cm().leaves()[::150]
+    space = build_label_space(Code.model_validate({"system": "icd10cm", "code": leaf}) for leaf in leaves)
+    folder, _ = write_model(label_space=space, calibration=BOTH, threshold=0.3)
+    monkeypatch.setattr(scorer, "NUM_SHORTLISTED", 250)
+    two_stages, in_full = (Scorer(folder, max_labels_in_full=limit) for limit in (250, sys.maxsize))
+    assert len(space.labels) > 400
+    recalls = []
+    for found, wanted in zip(two_stages.score(documents), in_full.score(documents), strict=True):
+        expected = confidences(wanted)
+        for key, confidence in confidences(found[:50]).items():
+            assert expected.get(key, confidence) == pytest.approx(confidence, abs=1e-6)
+        if wanted:
+            recalls.append(len({code.key for code in found[:50]} & {code.key for code in wanted[:50]}) / 50)
+    assert np.mean(recalls) >= 0.995
 
 
 def test_a_very_long_note_is_scored_in_bounded_memory(write_model: Any) -> None:

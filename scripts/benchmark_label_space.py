@@ -1,0 +1,156 @@
+"""A trained version over a whole code release beside the same version over its own labels.
+
+Extends a bundle by every code of the ICD-10-CM release that it did not train on, as description, terms and the least
+prior, and measures the time of a note, the memory of the process that serves it, and how many of the 50 best codes of
+an exhaustive pass the two-stage pass finds. Takes ten minutes on two cores:
+
+    python -m scripts.benchmark_label_space BUNDLE_OR_VERSION --records sample:40
+"""
+
+import json
+import math
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import torch
+import typer
+from safetensors.torch import load_file, save_file
+
+from clinical_coding.artefact import sha256_of_file, sha256_of_json
+from clinical_coding.bundle import BUNDLE_FILE, LABELS_FILE, Label, read_bundle, read_labels
+from clinical_coding.code_library import ICD10CM_RELEASE, describe, load_icd10cm
+from clinical_coding.codes import CodeSystem
+from clinical_coding.readers import read_records
+from clinical_coding.records import Note
+from governance.versions import resolve_version
+from scripts.benchmark_results import Row, write_results
+from scripts.model_benchmark.timing import seconds, side_by_side
+from training.build import embed_terms
+from training.config import load_config
+from training.model import Scorer
+from training.model.encoder import load_encoder, load_tokenizer
+from training.model.lexical import LexicalMatch
+
+_ROUNDS: Final = 3
+_TOP: Final = 50
+# As LabelAttention begins with a label that no record carries.
+_UNTRAINED_BIAS: Final = math.log(1e-4 / (1 - 1e-4))
+_CPU: Final = torch.device("cpu")
+
+
+def _terms(label: Label) -> tuple[str, ...]:
+    entry = load_icd10cm().get(label.code) if label.system is CodeSystem.ICD10CM else None
+    return (label.description or f"{label.system} {label.code}", *(entry.inclusion_terms if entry else ()))
+
+
+def extend(source: Path, folder: Path, *, config: Path) -> None:
+    """Write a bundle with the labels of another, in their order, and after them all others of the release."""
+    bundle, _ = read_bundle(source)
+    labels = read_labels(source)
+    base = load_config(config).base_model
+    if base.identity() != bundle.base_model:
+        raise ValueError(f"{config} starts from {base.name}, but the bundle from {bundle.base_model.name}")
+    known = {label.key for label in labels}
+    system, release = CodeSystem.ICD10CM, ICD10CM_RELEASE
+    others = [
+        Label(system=system, release=release, code=code, description=describe(system, code, release))
+        for code in load_icd10cm().leaves()
+    ]
+    added = [label for label in others if label.key not in known]
+    every = (*labels, *added)
+    embedded = embed_terms(
+        [_terms(label) for label in added],
+        encoder=load_encoder(base.locate()),
+        tokenizer=load_tokenizer(base.locate()),
+        device=_CPU,
+        progress=lambda _: None,
+    )
+    shutil.copytree(source, folder)
+    state = load_file(source / "head.safetensors")
+    residual = torch.zeros(len(added), state["query_residual.weight"].shape[1])
+    more = {
+        "descriptions_LD": embedded,
+        "query_residual.weight": residual,
+        "output_residual.weight": residual,
+        "bias.weight": torch.full((len(added), 1), _UNTRAINED_BIAS),
+    }
+    save_file(
+        state | {name: torch.cat([state[name], rows]) for name, rows in more.items()}, folder / "head.safetensors"
+    )
+    LexicalMatch.build([_terms(label) for label in every]).save(folder / "lexical.safetensors")
+    as_json = [label.model_dump(mode="json") for label in every]
+    (folder / LABELS_FILE).write_text(json.dumps(as_json))
+    files = {name: sha256_of_file(folder / name) for name in bundle.files}
+    changed = bundle.model_copy(update={"files": files, "label_space_sha256": sha256_of_json(as_json)})
+    (folder / BUNDLE_FILE).write_text(changed.model_dump_json())
+
+
+def _peak_gigabytes(folder: Path, records: str) -> float:
+    """Peak memory of a fresh process that loads a bundle and scores the records one by one."""
+    command = [sys.executable, "-m", "scripts.benchmark_label_space", str(folder), "--records", records, "--serve"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def _recall(found: list[set[str]], wanted: list[set[str]]) -> float:
+    return float(np.mean([len(one & other) / len(other) for one, other in zip(found, wanted, strict=True)]))
+
+
+def run(
+    version: Annotated[str, typer.Argument(help="A version reference or a bundle's folder.")],
+    records: Annotated[str, typer.Option(help="Notes to score.")] = "sample:40",
+    config: Annotated[Path, typer.Option(help="Training configuration; names the base model.")] = Path(
+        "configs/train-sample.yaml"
+    ),
+    data_dir: Annotated[Path, typer.Option(help="Data directory of the version.")] = Path("mlruns"),
+    serve: Annotated[bool, typer.Option(hidden=True, help="Only load, score and print this process's peak.")] = False,
+) -> None:
+    """Extend, measure, write docs/benchmarks/label-space.json."""
+    documents: list[tuple[Note, ...]] = [record.notes for record in read_records(records)]
+    source = resolve_version(version, data_dir=data_dir).folder
+    if serve:
+        scorer = Scorer(source)
+        for document in documents:
+            scorer.score([document])
+        typer.echo(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "release"
+        extend(source, folder, config=config)
+        peak = _peak_gigabytes(folder, records)
+        own, release = Scorer(source), Scorer(folder)
+        ways = {"own": own, "release": release, "in full": Scorer(folder, max_labels_in_full=sys.maxsize)}
+        run = {name: partial(seconds, partial(scorer.score, documents), _CPU) for name, scorer in ways.items()}
+        taken = {name: took / len(documents) * 1e3 for name, took in side_by_side(run, rounds=_ROUNDS).items()}
+        best = {
+            name: [{code.key for code in codes[:_TOP]} for codes in ways[name].score(documents) if codes]
+            for name in ("release", "in full")
+        }
+        suggested = {
+            name: [{code.key for code in codes if code.suggested} for codes in ways[name].score(documents)]
+            for name in ("release", "in full")
+        }
+    same = np.mean([one == other for one, other in zip(*suggested.values(), strict=True)])
+    few, many = f"{len(own.labels):,} labels", f"{len(release.labels):,} labels"
+    rows = [
+        Row("note_time_release", taken["release"], "ms/note", few, taken["own"]),
+        Row("note_time_release_in_full", taken["in full"], "ms/note", few, taken["own"]),
+        Row("recall_of_the_50_best", _recall(best["release"], best["in full"]), "share", f"{many} in full", 1.0),
+        Row("notes_with_the_same_suggested_codes", float(same), "share", f"{many} in full", 1.0),
+        Row("peak_memory_release", peak, "GB"),
+    ]
+    for row in rows:
+        typer.echo(f"{row.metric:<40} {row.value:.4g} {row.unit}" + (f"  ratio {row.ratio:.3f}" if row.ratio else ""))
+    facts = {"num_labels": len(release.labels), "num_trained_labels": len(own.labels), "num_notes": len(documents)}
+    typer.echo(write_results("label-space", rows, **facts))
+
+
+if __name__ == "__main__":
+    typer.run(run)
