@@ -7,6 +7,7 @@ Runs on random weights of real shapes, without network and without optional pack
 """
 
 import argparse
+import resource
 import sys
 from pathlib import Path
 
@@ -36,7 +37,14 @@ def _measure(suite: str) -> list[Row]:
         rows += forward_rows(shape, num_notes=num_notes, rounds=rounds, ceiling=ceiling, device=device, dtype=dtype)
         rows += label_space_rows(shape, num_notes=num_notes // 2, rounds=rounds, device=device, dtype=dtype)
         rows += length_rows(shape, rounds=rounds, device=device, dtype=dtype)
-    return rows
+    return [*rows, Row("peak memory of all of the above", _peak_gigabytes(device), "GB")]
+
+
+def _peak_gigabytes(device: torch.device) -> float:
+    """Of the device, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def main() -> None:

@@ -134,6 +134,20 @@ def forward_rows(
             1 - num_tokens / sum(batch.numel() for batch in batches),
         )
     )
+    alone = {
+        name: np.array([seconds(partial(ways[name], [note]), device) for note in notes]) * 1e3
+        for name in ("packed", "one by one")
+    }
+    rows += [
+        Row(
+            f"{prefix} time of a note alone, p{percent}",
+            float(np.percentile(alone["packed"], percent)),
+            "ms",
+            "one by one",
+            float(np.percentile(alone["one by one"], percent)),
+        )
+        for percent in (50, 99)
+    ]
     ours, theirs = torch.stack(forward.packed(notes)), torch.stack(forward.one_by_one(notes))
     rows.append(Row(f"{prefix} greatest difference of a logit", float((ours - theirs).abs().max()), "logit"))
     return rows

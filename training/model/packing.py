@@ -12,13 +12,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
-__all__ = ["MAX_TOKENS_A_PASS", "PackedWindows", "Stack", "group_by_tokens", "pack_windows"]
+__all__ = ["MAX_STACK_TOKENS", "MAX_TOKENS_A_PASS", "PackedWindows", "Stack", "group_by_tokens", "pack_windows"]
 
 MAX_TOKENS_A_PASS: Final = 2**15
 """Hidden states held at once, in tokens; a record of more is encoded alone."""
 # On two cores a pass over fewer tokens than the first costs more a token; over more than the second, no less.
 _MIN_STACK_TOKENS: Final = 2048
-_MAX_STACK_TOKENS: Final = 8192
+MAX_STACK_TOKENS: Final = 8192
 # A window this much shorter than the longest of its stack opens a new one.
 _MIN_SHARE_OF_WIDTH: Final = 0.9
 
@@ -55,17 +55,20 @@ class PackedWindows:
         return PackedWindows(stacks, self.token_index_N.to(device, non_blocking=True), self.lengths)
 
 
-def pack_windows(records: Sequence[Sequence[Sequence[int]]], *, pad_token_id: int) -> PackedWindows:
+def pack_windows(
+    records: Sequence[Sequence[Sequence[int]]], *, pad_token_id: int, max_stack_tokens: int = MAX_STACK_TOKENS
+) -> PackedWindows:
     """Pack the windows of several records.
 
     Args:
         records: Token ids of each record's windows, special tokens at both ends of each.
         pad_token_id: What fills the ends of the shorter windows of a stack.
+        max_stack_tokens: Tokens that a stack may hold, padding included; a longer window is one of its own.
     """
     windows = [window for record in records for window in record]
     starts = [0] * len(windows)
     stacks, flat = list[Stack](), 0
-    for rows in _like_lengths([len(window) for window in windows]):
+    for rows in _like_lengths([len(window) for window in windows], max_stack_tokens=max_stack_tokens):
         width = len(windows[rows[0]])
         input_ids_WT = torch.full((len(rows), width), pad_token_id, dtype=torch.long)
         mask_WT = torch.zeros((len(rows), width), dtype=torch.long)
@@ -80,11 +83,11 @@ def pack_windows(records: Sequence[Sequence[Sequence[int]]], *, pad_token_id: in
     return PackedWindows(tuple(stacks), torch.cat(spans) if spans else torch.zeros(0, dtype=torch.long), lengths)
 
 
-def _like_lengths(lengths: Sequence[int]) -> list[list[int]]:
+def _like_lengths(lengths: Sequence[int], *, max_stack_tokens: int) -> list[list[int]]:
     """Group windows of like length, the longest first; a stable order, so that the same windows pack the same way."""
     groups, width, room = list[list[int]](), 0, 0
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        is_full = room + width > _MAX_STACK_TOKENS
+        is_full = room + width > max_stack_tokens
         if not groups or is_full or (lengths[row] < _MIN_SHARE_OF_WIDTH * width and room >= _MIN_STACK_TOKENS):
             groups.append([])
             width, room = lengths[row], 0

@@ -6,12 +6,14 @@ knows nothing of encounters, routes or people.
 Shapes: W windows, T tokens a window, M tokens a document, L labels, S suggested labels, H hidden size.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
@@ -26,12 +28,16 @@ from training.model.encoder import load_encoder, load_tokenizer
 from training.model.evidence import find_evidence, words_of_windows
 from training.model.head import LabelAttention, LabelVectors
 from training.model.lexical import LexicalMatch
-from training.model.packing import MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
+from training.model.packing import MAX_STACK_TOKENS, MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
 from training.model.shortlist import MAX_LABELS_IN_FULL, NUM_SHORTLISTED, Shortlist
 from training.model.windows import TokenWindows, cut_windows
 
 __all__ = ["Scorer"]
 
+logger = logging.getLogger(__name__)
+
+_LEAST_STACK_TOKENS = 256
+"""Memory that does not suffice for so many tokens does not suffice."""
 _SAMPLE_LABELS = 512
 """Labels whose descriptions show the shortlist what hidden states are like."""
 
@@ -65,6 +71,7 @@ class Scorer:
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self._device = torch.device(device)
+        self._max_stack_tokens = MAX_STACK_TOKENS
         # The head first: while its file is open nothing else large is held.
         state = load_file(folder / "head.safetensors")
         hidden_size = len(state["key.weight"])
@@ -109,9 +116,22 @@ class Scorer:
         for group in group_by_tokens([one.num_tokens for one in cut], max_tokens=MAX_TOKENS_A_PASS):
             read = [document for document in group if cut[document].input_ids]
             if read:
-                packed = pack_windows([cut[at].input_ids for at in read], pad_token_id=self._tokenizer.pad_token_id)
-                hidden_NH = encode_packed(self._encoder, packed.to(self._device))
-                yield from zip(read, torch.split(hidden_NH, list(packed.lengths)), strict=True)
+                hidden_NH = self._encode_together([cut[at].input_ids for at in read])
+                yield from zip(read, torch.split(hidden_NH, [cut[at].num_tokens for at in read]), strict=True)
+
+    def _encode_together(self, windows: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+        """Hidden states [N, H]; where memory does not suffice, in smaller stacks from then on."""
+        while True:
+            packed = pack_windows(
+                windows, pad_token_id=self._tokenizer.pad_token_id, max_stack_tokens=self._max_stack_tokens
+            )
+            try:
+                return encode_packed(self._encoder, packed.to(self._device))
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error) or self._max_stack_tokens <= _LEAST_STACK_TOKENS:
+                    raise
+            self._max_stack_tokens //= 2
+            logger.warning("out of memory: the encoder now reads at most %d tokens at once", self._max_stack_tokens)
 
     def _sample(self) -> Tensor:
         """Hidden states [N, H] of some labels' descriptions."""

@@ -1,5 +1,6 @@
 """Packing: windows of many records side by side give what each record alone gives, loss and gradients."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,7 +32,7 @@ def model() -> CodingModel:
 @pytest.fixture
 def small_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "_MIN_STACK_TOKENS", 8)
-    monkeypatch.setattr(packing, "_MAX_STACK_TOKENS", 64)
+    monkeypatch.setitem(pack_windows.__kwdefaults__, "max_stack_tokens", 64)
 
 
 def gradients(model: CodingModel, loss: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -70,3 +71,26 @@ def test_windows_of_unlike_lengths_are_not_padded_to_the_longest() -> None:
     made = [[[FIRST, *[5] * 126, LAST]] * 40, [[FIRST, *[5] * 30, LAST]] * 40]
     packed = pack_windows(made, pad_token_id=PAD)
     assert [tuple(stack.input_ids_WT.shape) for stack in packed.stacks] == [(40, 128), (40, 32)]
+
+
+def test_five_hundred_notes_of_very_unequal_length_give_what_each_gives_alone(model: CodingModel) -> None:
+    generator = np.random.default_rng()
+    made = []
+    for length in np.ceil(generator.lognormal(3, 1.5, 500)).astype(int).clip(max=3000).tolist():
+        parts = np.array_split(generator.integers(3, VOCABULARY, length), -(-length // 30))
+        made.append([[FIRST, *part.tolist(), LAST] for part in parts])
+    with torch.no_grad():
+        together = model(pack_windows(made, pad_token_id=PAD))[0]
+        for at in range(0, 500, 25):
+            alone = model(pack_windows([made[at]], pad_token_id=PAD))[0][0]
+            torch.testing.assert_close(together[at], alone, atol=TOLERANCE, rtol=0)
+
+
+def test_a_note_of_a_hundred_thousand_tokens_is_scored(model: CodingModel) -> None:
+    long = [[FIRST, *[5] * 500, LAST]] * 200
+    one = [[FIRST, 5, LAST]]
+    with torch.no_grad():
+        logits_BL, _, _ = model(pack_windows([long, one], pad_token_id=PAD))
+        alone = model(pack_windows([one], pad_token_id=PAD))[0][0]
+    assert torch.isfinite(logits_BL).all()
+    torch.testing.assert_close(logits_BL[1], alone, atol=TOLERANCE, rtol=0)

@@ -19,7 +19,7 @@ from clinical_coding.records import CodedRecord, Note
 from training.label_space import build_label_space
 from training.model import Scorer, scorer
 from training.model.coding_model import CodingModel
-from training.model.packing import pack_windows
+from training.model.packing import PackedWindows, pack_windows
 from training.model.windows import cut_windows
 
 LOGIT_ALONE = Calibration(logit_weight=1.0, lexical_weight=0.0, offset=0.0)
@@ -91,6 +91,31 @@ def test_parts_give_what_the_whole_gives(
     monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 40)
     for parts, one in zip(loaded.score(documents), whole, strict=True):
         assert confidences(parts) == pytest.approx(confidences(one), abs=1e-6)
+
+
+def test_passes_shrink_until_memory_suffices_and_it_is_said(
+    written: tuple[Path, CodingModel],
+    documents: list[tuple[Note, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    small = Scorer(written[0])
+    whole = small.score(documents)
+    encode, room = scorer.encode_packed, 300
+
+    def short_of_memory(encoder: torch.nn.Module, windows: PackedWindows) -> torch.Tensor:
+        if any(stack.input_ids_WT.numel() > room for stack in windows.stacks):
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate much")
+        return encode(encoder, windows)
+
+    monkeypatch.setattr(scorer, "encode_packed", short_of_memory)
+    monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 2000)
+    for found, one in zip(small.score(documents), whole, strict=True):
+        assert confidences(found) == pytest.approx(confidences(one), abs=1e-6)
+    assert caplog.messages[-1] == "out of memory: the encoder now reads at most 256 tokens at once"
+    room = 10
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        small.score(documents)
 
 
 def test_codes_are_ranked_and_suggested_from_the_threshold(loaded: Scorer, documents: list[tuple[Note, ...]]) -> None:
