@@ -3,6 +3,7 @@
 Shapes: N tokens of all notes, M tokens of one, H hidden size, B notes, L labels.
 """
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from scripts.benchmark_results import Row
@@ -20,7 +21,7 @@ from scripts.model_benchmark.shapes import PAD, EncoderShape, make_head, random_
 from scripts.model_benchmark.timing import seconds, side_by_side
 from training.model.coding_model import encode_packed
 from training.model.head import LabelAttention, LabelVectors
-from training.model.packing import MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
+from training.model.packing import CPU_STACK_TOKENS, MAX_STACK_TOKENS, MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
 from training.model.shortlist import MAX_LABELS_IN_FULL, NUM_SHORTLISTED, Shortlist
 
 __all__ = ["forward_rows", "label_space_rows", "length_rows"]
@@ -37,12 +38,19 @@ Notes = Sequence[Sequence[Sequence[int]]]
 class Forward:
     """An encoder and a head, and three ways to run them."""
 
-    encoder: PreTrainedModel
+    encoder: nn.Module
+    fast_encoder: nn.Module
+    """As a served model runs it."""
     head: LabelAttention
     vectors: LabelVectors
     shortlist: Shortlist | None
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def max_stack_tokens(self) -> int:
+        """As a served model has it."""
+        return CPU_STACK_TOKENS if self.device.type == "cpu" else MAX_STACK_TOKENS
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -55,8 +63,11 @@ class Forward:
             logits = list[Tensor]()
             lengths = [sum(len(window) - 2 for window in note) for note in notes]
             for group in group_by_tokens(lengths, max_tokens=MAX_TOKENS_A_PASS):
-                packed = pack_windows([notes[at] for at in group], pad_token_id=PAD).to(self.device)
-                parts = torch.split(encode_packed(self.encoder, packed), list(packed.lengths))
+                packed = pack_windows(
+                    [notes[at] for at in group], pad_token_id=PAD, max_stack_tokens=self.max_stack_tokens
+                )
+                packed = packed.to(self.device)
+                parts = torch.split(encode_packed(self.fast_encoder, packed), list(packed.lengths))
                 logits += [self._score(hidden_MH) for hidden_MH in parts]
             return logits
 
@@ -89,6 +100,15 @@ class Forward:
             return logits
 
 
+def _as_served(encoder: PreTrainedModel, device: torch.device) -> nn.Module:
+    if device.type != "cpu" or importlib.util.find_spec("openvino") is None:
+        return encoder
+    # Where only what a GPU machine needs is installed, the script runs without it.
+    from training.model.openvino_encoder import faster_on_cpu
+
+    return faster_on_cpu(encoder)
+
+
 def _make(shape: EncoderShape, *, num_labels: int, device: torch.device, dtype: torch.dtype) -> Forward:
     torch.manual_seed(0)
     encoder = shape.make().to(device).eval().requires_grad_(requires_grad=False)
@@ -98,7 +118,7 @@ def _make(shape: EncoderShape, *, num_labels: int, device: torch.device, dtype: 
         if num_labels > MAX_LABELS_IN_FULL:
             sample = pack_windows(random_notes(4, shape=shape, sigma=_SIGMA, seed=6), pad_token_id=PAD).to(device)
             shortlist = Shortlist(head, vectors, encode_packed(encoder, sample))
-    return Forward(encoder, head, vectors, shortlist, device, dtype)
+    return Forward(encoder, _as_served(encoder, device), head, vectors, shortlist, device, dtype)
 
 
 def forward_rows(

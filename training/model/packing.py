@@ -12,13 +12,23 @@ from typing import Final
 import torch
 from torch import Tensor
 
-__all__ = ["MAX_STACK_TOKENS", "MAX_TOKENS_A_PASS", "PackedWindows", "Stack", "group_by_tokens", "pack_windows"]
+__all__ = [
+    "CPU_STACK_TOKENS",
+    "MAX_STACK_TOKENS",
+    "MAX_TOKENS_A_PASS",
+    "PackedWindows",
+    "Stack",
+    "group_by_tokens",
+    "pack_windows",
+]
 
 MAX_TOKENS_A_PASS: Final = 2**15
 """Hidden states held at once, in tokens; a record of more is encoded alone."""
 # On two cores a pass over fewer tokens than the first costs more a token; over more than the second, no less.
 _MIN_STACK_TOKENS: Final = 2048
 MAX_STACK_TOKENS: Final = 8192
+CPU_STACK_TOKENS: Final = 2048
+"""Where nothing is kept for a backward pass: as fast, and every stack's temporary memory is a quarter."""
 # A window this much shorter than the longest of its stack opens a new one.
 _MIN_SHARE_OF_WIDTH: Final = 0.9
 

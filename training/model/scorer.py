@@ -16,7 +16,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from clinical_coding.bundle import Bundle, read_bundle, read_labels
 from clinical_coding.codes import EvidenceSpan
@@ -28,7 +28,8 @@ from training.model.encoder import load_encoder, load_tokenizer
 from training.model.evidence import find_evidence, words_of_windows
 from training.model.head import LabelAttention, LabelVectors
 from training.model.lexical import LexicalMatch
-from training.model.packing import MAX_STACK_TOKENS, MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
+from training.model.openvino_encoder import faster_on_cpu
+from training.model.packing import CPU_STACK_TOKENS, MAX_STACK_TOKENS, MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
 from training.model.shortlist import MAX_LABELS_IN_FULL, NUM_SHORTLISTED, Shortlist
 from training.model.windows import TokenWindows, cut_windows
 
@@ -88,7 +89,10 @@ class Scorer:
             del vectors
             self._head.drop_labels()
         self._tokenizer = load_tokenizer(folder / "encoder")
-        self._encoder = load_encoder(folder / "encoder").to(self._device).eval()
+        self._encoder: nn.Module = load_encoder(folder / "encoder").to(self._device).eval()
+        if self._device.type == "cpu":
+            self._encoder = faster_on_cpu(self._encoder)
+            self._max_stack_tokens = CPU_STACK_TOKENS
         self._lexical = LexicalMatch.load(folder / "lexical.safetensors")
         with torch.inference_mode():
             self._shortlist = None
