@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from scripts.benchmark_results import Row
 from scripts.model_benchmark.padded import PaddedCodingModel, pad_notes
@@ -100,7 +99,7 @@ class Forward:
             return logits
 
 
-def _as_served(encoder: PreTrainedModel, device: torch.device) -> nn.Module:
+def _as_served(encoder: nn.Module, device: torch.device) -> nn.Module:
     if device.type != "cpu" or importlib.util.find_spec("openvino") is None:
         return encoder
     # Where only what a GPU machine needs is installed, the script runs without it.

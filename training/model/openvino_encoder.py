@@ -15,7 +15,6 @@ from openvino import CompiledModel, Core
 from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from training.model.encoder import encode
@@ -57,7 +56,7 @@ class _HiddenStates(nn.Module):
         return encode(self.encoder, input_ids, attention_mask)
 
 
-def faster_on_cpu(encoder: PreTrainedModel) -> nn.Module:
+def faster_on_cpu(encoder: nn.Module) -> nn.Module:
     """Let OpenVINO run an encoder, where it can.
 
     Args:
