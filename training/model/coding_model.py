@@ -34,11 +34,11 @@ def encode_packed(
     hidden = []
     for at, stack in enumerate(windows.stacks):
         if lower is None:
-            hidden_WTH = encode(encoder, stack.input_ids_WT, stack.mask_WT)
+            hidden_WTH = encode(encoder, stack.input_ids_WT, stack.mask_WT, stack.edges)
         else:
             with recall_lower_layers(encoder, num_lower_layers) as slot:
                 slot.hidden_WTH = lower[at]
-                hidden_WTH = encode(encoder, stack.input_ids_WT, stack.mask_WT)
+                hidden_WTH = encode(encoder, stack.input_ids_WT, stack.mask_WT, stack.edges)
         hidden.append(hidden_WTH.flatten(0, 1))
     return torch.cat(hidden)[windows.token_index_N]
 

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from clinical_coding.artefact import Artefact, sha256_of_file
 from clinical_coding.bundle import BaseModelName
+from training.model.packing import WindowEdges
 
 __all__ = ["BaseModel", "Lora", "add_lora", "encode", "load_encoder", "load_tokenizer", "recall_lower_layers"]
 
@@ -191,8 +192,14 @@ def recall_lower_layers(encoder: nn.Module, num_layers: int) -> Iterator[_Recall
         setattr(owner, name, layers)
 
 
-def encode_lower_layers(encoder: nn.Module, num_layers: int, input_ids_WT: Tensor, mask_WT: Tensor) -> Tensor:
-    """Run only the lowest layers and give their output, shape [W, T, H]."""
+def encode_lower_layers(
+    encoder: nn.Module,
+    num_layers: int,
+    input_ids_WT: Tensor,
+    mask_WT: Tensor | None,
+    edges: WindowEdges | None = None,
+) -> Tensor:
+    """Run only the lowest layers and give their output, shape [W, T, H]; see ``encode``."""
     owner, name = layer_list(encoder)
     layers = getattr(owner, name)
     seen: list[Tensor] = []
@@ -201,14 +208,30 @@ def encode_lower_layers(encoder: nn.Module, num_layers: int, input_ids_WT: Tenso
         lambda _module, _inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
     )
     try:
-        encoder(input_ids=input_ids_WT, attention_mask=mask_WT)
+        encode(encoder, input_ids_WT, mask_WT, edges)
     finally:
         hook.remove()
         setattr(owner, name, layers)
     return seen[0]
 
 
-def encode(encoder: nn.Module, input_ids_WT: Tensor, mask_WT: Tensor) -> Tensor:
-    """Hidden states of every token, shape [W, T, H]."""
-    hidden_WTH: Tensor = encoder(input_ids=input_ids_WT, attention_mask=mask_WT).last_hidden_state
+def _first_position(encoder: nn.Module) -> int:
+    """Where an encoder counts positions from: RoBERTa from behind that of its padding."""
+    config: Any = encoder.config
+    return int(config.pad_token_id) + 1 if config.model_type in {"roberta", "xlm-roberta"} else 0
+
+
+def encode(
+    encoder: nn.Module, input_ids_WT: Tensor, mask_WT: Tensor | None, edges: WindowEdges | None = None
+) -> Tensor:
+    """Hidden states of every token, shape [W, T, H].
+
+    Args:
+        encoder: The encoder.
+        input_ids_WT: Windows of tokens, or all of them in one flat row.
+        mask_WT: 1 on the tokens, 0 on the padding; None in a flat row.
+        edges: Where the windows of a flat row begin and end.
+    """
+    apart = {} if edges is None else edges.arguments(first_position=_first_position(encoder))
+    hidden_WTH: Tensor = encoder(input_ids=input_ids_WT, attention_mask=mask_WT, **apart).last_hidden_state
     return hidden_WTH

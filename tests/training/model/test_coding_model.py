@@ -55,24 +55,6 @@ def test_packed_equals_separate(model: CodingModel, made: list[list[list[int]]])
         torch.testing.assert_close(gradient, of_separate[name], atol=TOLERANCE, rtol=0, msg=name)
 
 
-@pytest.mark.usefixtures("small_stacks")
-@settings(deadline=None)
-@given(made=records)
-def test_every_token_has_its_place(made: list[list[list[int]]]) -> None:
-    packed = pack_windows(made, pad_token_id=PAD)
-    flat = torch.cat([stack.input_ids_WT.flatten() for stack in packed.stacks])
-    for index, record in zip(packed.token_index_N.split(packed.lengths), made, strict=True):
-        assert flat[index].tolist() == [token for window in record for token in window[1:-1]]
-    rows = sorted(row for stack in packed.stacks for row in stack.windows)
-    assert rows == list(range(sum(map(len, made))))
-
-
-def test_windows_of_unlike_lengths_are_not_padded_to_the_longest() -> None:
-    made = [[[FIRST, *[5] * 126, LAST]] * 40, [[FIRST, *[5] * 30, LAST]] * 40]
-    packed = pack_windows(made, pad_token_id=PAD)
-    assert [tuple(stack.input_ids_WT.shape) for stack in packed.stacks] == [(40, 128), (40, 32)]
-
-
 def test_five_hundred_notes_of_very_unequal_length_give_what_each_gives_alone(model: CodingModel) -> None:
     generator = np.random.default_rng()
     made = []
