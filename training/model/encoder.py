@@ -102,15 +102,20 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_encoder(folder: Path) -> PreTrainedModel:
-    """Load an encoder in float32 from a local folder; nothing is fetched, no remote code runs."""
+def load_encoder(folder: Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Load an encoder from a local folder; nothing is fetched, no remote code runs.
+
+    Args:
+        folder: The folder.
+        dtype: Of the weights. Tables of rotary positions stay in float32, which a cast afterwards would not heed.
+    """
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     config = AutoConfig.from_pretrained(str(folder), **options)
     pooler = {"add_pooling_layer": False} if config.model_type in {"bert", "roberta", "xlm-roberta"} else {}
     # The load report of weights that an encoder does not use (a pooler, a language-model head) is noise here.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    return AutoModel.from_pretrained(str(folder), dtype=torch.float32, **options, **pooler)
+    return AutoModel.from_pretrained(str(folder), dtype=dtype, **options, **pooler)
 
 
 def layer_list(encoder: nn.Module) -> tuple[nn.Module, str]:

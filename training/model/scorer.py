@@ -7,11 +7,15 @@ Shapes: W windows, T tokens a window, M tokens a document, L labels, S suggested
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
@@ -31,6 +35,7 @@ from training.model.lexical import LexicalMatch
 from training.model.openvino_encoder import faster_on_cpu
 from training.model.packing import CPU_STACK_TOKENS, MAX_STACK_TOKENS, MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
 from training.model.shortlist import MAX_LABELS_IN_FULL, NUM_SHORTLISTED, Shortlist
+from training.model.varlen import reads_flat_rows
 from training.model.windows import TokenWindows, cut_windows
 
 __all__ = ["Scorer"]
@@ -41,6 +46,18 @@ _LEAST_STACK_TOKENS = 256
 """Memory that does not suffice for so many tokens does not suffice."""
 _SAMPLE_LABELS = 512
 """Labels whose descriptions show the shortlist what hidden states are like."""
+_DOCUMENTS_A_CHUNK = 32
+_CHUNKS_AHEAD = 4
+"""Read while others are encoded: a pass over notes of usual length takes two."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What is known of a document before it is encoded."""
+
+    windows: TokenWindows
+    held_SF: sp.csr_matrix
+    """See ``LexicalMatch.read``."""
 
 
 class Scorer:
@@ -58,7 +75,7 @@ class Scorer:
 
         Args:
             folder: The bundle directory.
-            device: Torch device.
+            device: Torch device; on a GPU the encoder runs in bfloat16, the head in float32.
             num_threads: Threads of the CPU forward; None leaves torch's own choice.
             max_labels_in_full: A larger label space is scored in two stages, full label attention for those labels
                 alone that a cheap approximation ranks first; sys.maxsize scores every one in full.
@@ -72,7 +89,6 @@ class Scorer:
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self._device = torch.device(device)
-        self._max_stack_tokens = MAX_STACK_TOKENS
         # The head first: while its file is open nothing else large is held.
         state = load_file(folder / "head.safetensors")
         hidden_size = len(state["key.weight"])
@@ -89,9 +105,16 @@ class Scorer:
             del vectors
             self._head.drop_labels()
         self._tokenizer = load_tokenizer(folder / "encoder")
-        self._encoder: nn.Module = load_encoder(folder / "encoder").to(self._device).eval()
-        if self._device.type == "cpu":
-            self._encoder = faster_on_cpu(self._encoder)
+        # The tokenizer itself may be busy in another thread.
+        self._pad_token_id: int = self._tokenizer.pad_token_id
+        dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        encoder = load_encoder(folder / "encoder", dtype=dtype).to(self._device).eval()
+        with torch.inference_mode():
+            self._is_flat = reads_flat_rows(encoder)
+        self._max_stack_tokens = MAX_TOKENS_A_PASS if self._is_flat else MAX_STACK_TOKENS
+        self._encoder: nn.Module = encoder
+        if self._device.type == "cpu" and not self._is_flat:
+            self._encoder = faster_on_cpu(encoder)
             self._max_stack_tokens = CPU_STACK_TOKENS
         self._lexical = LexicalMatch.load(folder / "lexical.safetensors")
         with torch.inference_mode():
@@ -108,16 +131,47 @@ class Scorer:
         Returns:
             For each document up to 100 codes by falling confidence, evidence on the suggested ones.
         """
-        cut = cut_windows(documents, tokenizer=self._tokenizer, windowing=self.bundle.windowing)
         results: list[tuple[PredictedCode, ...]] = [()] * len(documents)
+        readings = list[_Reading]()
+
+        def windows() -> Iterator[TokenWindows]:
+            for reading in self._read_ahead(documents):
+                readings.append(reading)
+                yield reading.windows
+
         with torch.inference_mode():
-            for document, hidden_MH in self._encode(cut):
-                results[document] = self._score_document(hidden_MH, cut[document], documents[document])
+            for document, hidden_MH in self._encode(windows()):
+                results[document] = self._score_document(hidden_MH, readings[document], documents[document])
         return results
 
-    def _encode(self, cut: Sequence[TokenWindows]) -> Iterator[tuple[int, Tensor]]:
+    def _read_ahead(self, documents: Sequence[Sequence[Note]]) -> Iterator[_Reading]:
+        """Read documents in order, the next ones in a thread of its own while the caller works on the last."""
+        ahead = deque[Future[list[_Reading]]]()
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            for first in range(0, len(documents), _DOCUMENTS_A_CHUNK):
+                ahead.append(thread.submit(self._read, documents[first : first + _DOCUMENTS_A_CHUNK]))
+                if len(ahead) > _CHUNKS_AHEAD:
+                    yield from ahead.popleft().result()
+            while ahead:
+                yield from ahead.popleft().result()
+
+    def _read(self, documents: Sequence[Sequence[Note]]) -> list[_Reading]:
+        cut = cut_windows(documents, tokenizer=self._tokenizer, windowing=self.bundle.windowing)
+        return [
+            _Reading(windows, self._lexical.read([note.text for note in notes]))
+            for windows, notes in zip(cut, documents, strict=True)
+        ]
+
+    def _encode(self, windows: Iterable[TokenWindows]) -> Iterator[tuple[int, Tensor]]:
         """Hidden states [M, H] of each document, windows of many documents side by side."""
-        for group in group_by_tokens([one.num_tokens for one in cut], max_tokens=MAX_TOKENS_A_PASS):
+        cut = list[TokenWindows]()
+
+        def lengths() -> Iterator[int]:
+            for one in windows:
+                cut.append(one)
+                yield one.num_tokens
+
+        for group in group_by_tokens(lengths(), max_tokens=MAX_TOKENS_A_PASS):
             read = [document for document in group if cut[document].input_ids]
             if read:
                 hidden_NH = self._encode_together([cut[at].input_ids for at in read])
@@ -127,10 +181,13 @@ class Scorer:
         """Hidden states [N, H]; where memory does not suffice, in smaller stacks from then on."""
         while True:
             packed = pack_windows(
-                windows, pad_token_id=self._tokenizer.pad_token_id, max_stack_tokens=self._max_stack_tokens
+                windows,
+                pad_token_id=self._pad_token_id,
+                flat=self._is_flat,
+                max_stack_tokens=self._max_stack_tokens,
             )
             try:
-                return encode_packed(self._encoder, packed.to(self._device))
+                return encode_packed(self._encoder, packed.to(self._device)).float()
             except RuntimeError as error:
                 if not should_reduce_batch_size(error) or self._max_stack_tokens <= _LEAST_STACK_TOKENS:
                     raise
@@ -145,9 +202,9 @@ class Scorer:
         cut = cut_windows(notes, tokenizer=self._tokenizer, windowing=self.bundle.windowing)
         return torch.cat([hidden_MH for _, hidden_MH in self._encode(cut)])
 
-    def _confidences(self, hidden_MH: Tensor, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _confidences(self, hidden_MH: Tensor, held_SF: sp.csr_matrix) -> tuple[NDArray[Any], NDArray[Any]]:
         """Labels in ascending order, all or the shortlisted, and the confidence of each."""
-        labels, vectors, held_SF = None, self._vectors, self._lexical.read(texts)
+        labels, vectors = None, self._vectors
         if self._shortlist is not None:
             rough_L = confidences(
                 self._shortlist.score(hidden_MH).double().cpu().numpy(),
@@ -160,15 +217,13 @@ class Scorer:
         confidence_S = confidences(logits_S, self._lexical.match(held_SF, labels), self.bundle.calibration)
         return np.arange(len(self.labels)) if labels is None else labels, confidence_S
 
-    def _score_document(
-        self, hidden_MH: Tensor, windows: TokenWindows, notes: Sequence[Note]
-    ) -> tuple[PredictedCode, ...]:
-        label_S, confidence_S = self._confidences(hidden_MH, [note.text for note in notes])
+    def _score_document(self, hidden_MH: Tensor, reading: _Reading, notes: Sequence[Note]) -> tuple[PredictedCode, ...]:
+        label_S, confidence_S = self._confidences(hidden_MH, reading.held_SF)
         # A stable sort: labels of equal confidence keep the label space's order everywhere.
         best = np.argsort(-confidence_S, kind="stable")[:MAX_PREDICTED_CODES]
         ranked, confidence = label_S[best], confidence_S[best]
         is_suggested = confidence >= self.bundle.threshold
-        evidence = self._evidence(hidden_MH, ranked[is_suggested], windows, notes)
+        evidence = self._evidence(hidden_MH, ranked[is_suggested], reading.windows, notes)
         return tuple(
             PredictedCode(
                 system=self.labels[label].system,

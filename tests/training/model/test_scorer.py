@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from clinical_coding.codes import Code
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import CodedRecord, Note
 from training.label_space import build_label_space
-from training.model import Scorer, scorer
+from training.model import Scorer, scorer, varlen
 from training.model.coding_model import CodingModel
 from training.model.packing import PackedWindows, pack_windows
-from training.model.windows import cut_windows
+from training.model.windows import TokenWindows, cut_windows
 
 LOGIT_ALONE = Calibration(logit_weight=1.0, lexical_weight=0.0, offset=0.0)
 BOTH = Calibration(logit_weight=1.0, lexical_weight=6.0, offset=-2.0)
@@ -93,12 +94,62 @@ def test_parts_give_what_the_whole_gives(
         assert confidences(parts) == pytest.approx(confidences(one), abs=1e-6)
 
 
+def test_flat_rows_give_what_stacks_give(
+    written: tuple[Path, CodingModel],
+    loaded: Scorer,
+    documents: list[tuple[Note, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As on a GPU, whose kernel plain PyTorch stands for.
+    monkeypatch.setattr(varlen, "_has_kernel", lambda _: True)
+    flat = Scorer(written[0])
+    assert flat._is_flat
+    assert not loaded._is_flat
+    for ours, theirs in zip(flat.score(documents), loaded.score(documents), strict=True):
+        assert confidences(ours) == pytest.approx(confidences(theirs), abs=1e-5)
+        assert [code.evidence for code in ours[:3]] == [code.evidence for code in theirs[:3]]
+
+
+def test_documents_are_read_ahead_in_order_and_not_too_far(
+    loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, read = loaded.score(documents), list[int]()
+    monkeypatch.setattr(scorer, "_DOCUMENTS_A_CHUNK", 2)
+    monkeypatch.setattr(scorer, "_CHUNKS_AHEAD", 2)
+    monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 40)
+
+    def counted(part: Sequence[Sequence[Note]], **options: Any) -> list[TokenWindows]:
+        read.append(len(part))
+        return cut_windows(part, **options)
+
+    monkeypatch.setattr(scorer, "cut_windows", counted)
+    first = next(iter(loaded._read_ahead(documents)))
+    assert first.windows.input_ids
+    assert sum(read) <= 6
+    for parts, one in zip(loaded.score(documents), whole, strict=True):
+        assert confidences(parts) == pytest.approx(confidences(one), abs=1e-6)
+
+
+def test_what_fails_in_the_reading_thread_is_raised(
+    loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> list[TokenWindows]:
+        raise ValueError("no tokens today")
+
+    monkeypatch.setattr(scorer, "cut_windows", fail)
+    with pytest.raises(ValueError, match="no tokens today"):
+        loaded.score(documents)
+
+
+@pytest.mark.parametrize("is_flat", [False, True])
 def test_passes_shrink_until_memory_suffices_and_it_is_said(
     written: tuple[Path, CodingModel],
     documents: list[tuple[Note, ...]],
+    is_flat: bool,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(varlen, "_has_kernel", lambda _: is_flat)
     small = Scorer(written[0])
     whole = small.score(documents)
     encode, room = scorer.encode_packed, 300
