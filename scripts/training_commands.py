@@ -47,6 +47,9 @@ def train(
     training goes on from its last checkpoint when the same command is given again. The last line printed is
     JSON with run id, version and metrics.
 
+    On several GPUs: [bold]accelerate launch --num-processes 4 --module scripts.chartloop train --config ...[/bold];
+    each process reads its share of every batch, so set optimisation.batch_records for all of them together.
+
     With --manifest the training set is what was exported, base records included, and the records of the
     configuration, or of --records, only measure the version on their dev split, as they did the version before.
     """
@@ -58,8 +61,13 @@ def train(
     settings = load_config(config, **{name: value for name, value in changed.items() if value is not None})
 
     from scripts.tables import evaluation_tables
+    from training.processes import is_beside_the_first
+    from training.train import fit_beside
     from training.train import train as run
 
+    if is_beside_the_first():
+        fit_beside(settings)
+        return
     console = Console(stderr=True)
     result = run(settings, data_dir=data_dir, console=console, rejects=rejects, training_set=manifest)
     for table in evaluation_tables(result.evaluation, dimensions=("specialty",)):

@@ -170,6 +170,8 @@ def tiny_optimisation() -> dict[str, Any]:
         "patience_epochs": 2,
         "precision": "fp32",
         "cache_lower_layers": True,
+        "max_tokens_a_pass": 16384,
+        "activation_checkpointing": False,
         "checkpoint_steps": 4,
     }
 

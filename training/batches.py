@@ -1,13 +1,14 @@
-"""Third hop of stage 2: rows of token windows become the batch of a training step.
+"""Third hop of stage 2: rows of token windows become the batch of a training step, in one or several passes.
 
-What a row is, ``dataset`` says; which labels a step scores, ``label_sampler``.
+What a row is, ``dataset`` says; which labels a step scores, ``label_sampler``. Where several processes train, each
+gets a share of the records; the labels are those of the whole batch.
 
 Shapes: B records, W windows, T tokens a window, H hidden size, N tokens of all records, S sampled labels, E evidence
 entries.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from typing import Any
 
@@ -16,14 +17,14 @@ from torch import Tensor
 
 from training.label_sampler import LabelSampler
 from training.lower_layers import LowerLayers
-from training.model.packing import PackedWindows, pack_windows
+from training.model.packing import PackedWindows, copy_to, group_by_tokens, pack_windows
 
 __all__ = ["Batch", "Collator", "label_targets"]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one training step needs."""
+    """What one pass of a training step needs."""
 
     windows: PackedWindows
     lower: tuple[Tensor, ...] | None
@@ -38,16 +39,18 @@ class Batch:
     """Which of labels_S each evidence entry speaks of."""
     evidence_EN: Tensor
     """True on the tokens of its record that support the code."""
+    num_records_of_step: int
+    """Records of the whole batch, over all passes and processes."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
-        moved: dict[str, Any] = {"windows": self.windows.to(device), "lower": None}
+        moved: dict[str, Any] = {"windows": self.windows.to(device)}
         if self.lower is not None:
-            moved["lower"] = tuple(lower_WTH.to(device, non_blocking=True) for lower_WTH in self.lower)
+            moved["lower"] = tuple(copy_to(lower_WTH, device) for lower_WTH in self.lower)
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
             if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True)
-        return Batch(**moved)
+                moved[name] = copy_to(value, device)
+        return replace(self, **moved)
 
 
 def label_targets(
@@ -78,7 +81,7 @@ def label_targets(
 
 
 class Collator:
-    """Third hop: rows become a Batch."""
+    """Third hop: rows become the passes of a step."""
 
     def __init__(self, sampler: LabelSampler, *, pad_token_id: int, lower_layers: LowerLayers | None):
         """Set up.
@@ -92,11 +95,54 @@ class Collator:
         self._pad_token_id = pad_token_id
         self._lower_layers = lower_layers
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]], *, step: int) -> Batch:
-        """Make the batch of one step."""
-        windows = pack_windows([row["input_ids"] for row in rows], pad_token_id=self._pad_token_id)
+    def __call__(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        step: int,
+        max_tokens: int,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ) -> list[Batch]:
+        """Make the passes of one step.
+
+        Args:
+            rows: The whole batch.
+            step: Global step; it chooses the sampled labels.
+            max_tokens: Tokens that a pass may hold; a longer record makes a pass of its own.
+            process_index: Which share of the rows to take.
+            num_processes: Number of shares.
+
+        Returns:
+            At least one pass; a share of no rows is one pass of no records.
+        """
         labels_S, targets_BS, weights_BS = label_targets(rows, self._sampler, step=step)
         column = {label: at for at, label in enumerate(labels_S.tolist())}
+        own = range(process_index, len(rows), num_processes)
+        lengths = [sum(map(len, rows[at]["input_ids"])) for at in own]
+        passes = []
+        for group in group_by_tokens(lengths, max_tokens=max_tokens) if own else [[]]:
+            chosen = [own[at] for at in group]
+            windows, lower, column_E, evidence_EN = self._read([rows[at] for at in chosen], column)
+            passes.append(
+                Batch(
+                    windows=windows,
+                    lower=lower,
+                    labels_S=labels_S,
+                    targets_BS=targets_BS[chosen],
+                    weights_BS=weights_BS[chosen],
+                    evidence_column_E=column_E,
+                    evidence_EN=evidence_EN,
+                    num_records_of_step=len(rows),
+                )
+            )
+        return passes
+
+    def _read(
+        self, rows: Sequence[Mapping[str, Any]], column: Mapping[int, int]
+    ) -> tuple[PackedWindows, tuple[Tensor, ...] | None, Tensor, Tensor]:
+        """What some rows say: windows, stored lower layers, and evidence as ``Batch`` holds it."""
+        windows = pack_windows([row["input_ids"] for row in rows], pad_token_id=self._pad_token_id)
         entries = [
             (at, column[label], tokens)
             for at, row in enumerate(rows)
@@ -109,12 +155,4 @@ class Collator:
         lower = None
         if self._lower_layers is not None:
             lower = self._lower_layers.recall([row["row"] for row in rows], stacks=windows.stacks)
-        return Batch(
-            windows=windows,
-            lower=lower,
-            labels_S=labels_S,
-            targets_BS=targets_BS,
-            weights_BS=weights_BS,
-            evidence_column_E=torch.tensor([column for _, column, _ in entries], dtype=torch.long),
-            evidence_EN=evidence_EN,
-        )
+        return windows, lower, torch.tensor([column for _, column, _ in entries], dtype=torch.long), evidence_EN

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.config import TrainConfig
+from training.dropout import drop_in_top_layers
 from training.model.coding_model import CodingModel
 from training.model.encoder import add_lora, encode, load_encoder
 from training.model.head import LabelAttention
@@ -65,6 +66,13 @@ def embed_terms(
     return embedded
 
 
+def checkpoint_activations(encoder: nn.Module) -> None:
+    """Let the backward pass compute the layers' activations again, instead of keeping them."""
+    # transformers renames it.
+    enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+    enable({"use_reentrant": False})  # type: ignore[operator]
+
+
 def build_model(config: TrainConfig, descriptions_LD: Tensor, *, prior_L: Tensor) -> tuple[CodingModel, PeftModel]:
     """Make a fresh model, the same one for the same seed.
 
@@ -80,5 +88,8 @@ def build_model(config: TrainConfig, descriptions_LD: Tensor, *, prior_L: Tensor
     folder = config.base_model.locate()
     wrapped = add_lora(load_encoder(folder), config.lora, base_name=config.base_model.name)
     encoder = wrapped.base_model.model
+    drop_in_top_layers(encoder, num_top_layers=config.lora.num_top_layers)
+    if config.optimisation.activation_checkpointing:
+        checkpoint_activations(encoder)
     head = LabelAttention(descriptions_LD, hidden_size=encoder.config.hidden_size, prior_L=prior_L)
     return CodingModel(encoder, head), wrapped

@@ -41,6 +41,12 @@ class Optimisation(Artefact):
     """Epochs without a better mean average precision before training stops."""
     precision: Literal["fp32", "bf16"]
     """Working precision of training; the published weights are float32."""
+    max_tokens_a_pass: Annotated[int, Field(ge=1)]
+    """Tokens that a process encodes at once; a batch of more is read in several passes, whose gradients add up.
+    Where memory does not suffice, training goes on with half as many and says so."""
+    activation_checkpointing: bool
+    """Compute the layers' activations again for the backward pass instead of keeping them: a third slower, and a
+    fraction of the memory."""
     cache_lower_layers: bool
     """Keep the output of the frozen lower layers on disk instead of computing it in every epoch."""
     checkpoint_steps: Annotated[int, Field(ge=1)]

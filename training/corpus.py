@@ -134,8 +134,10 @@ def prepare(config: TrainConfig, *, records: Path, folder: Path, accelerator: Ac
                 encoder,
                 windows["input_ids"],
                 num_layers=num_lower,
-                path=folder / "lower-layers.f16",
+                path=folder / "lower-layers.bin",
+                weights_sha256=config.base_model.identity().sha256,
                 pad_token_id=tokenizer.pad_token_id,
+                precision=config.optimisation.precision,
                 autocast=accelerator.autocast,
                 progress=advance,
             )

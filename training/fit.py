@@ -2,33 +2,35 @@
 
 Takes a model and token windows, leaves the model with its best weights. A resumed run gives the same result
 as one that was never killed: the order of records and the sampled labels depend on the seed and the step
-alone, and the state of every random generator is in the checkpoint.
+alone, and the state of every random generator is in the checkpoint. Several processes give the losses of one,
+dropout aside, which each draws for its own records.
 
 Shapes: B records, N tokens of all records, S sampled labels, E evidence entries.
 """
 
 import ctypes
-import json
-import math
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from clinical_coding.artefact import publish_folder, publish_path
-from training.batches import Collator
+from training.batches import Batch, Collator
+from training.checkpoints import Checkpoints
 from training.config import TrainConfig
-from training.step import parameter_groups, train_step
+from training.optimisers import Optimisers
+from training.processes import share, take_over_weights
+from training.step import PassTooLargeError, train_step
 
 __all__ = ["FitResult", "fit"]
 
+logger = logging.getLogger(__name__)
 
 _TRIM_STEPS = 10
 
@@ -44,16 +46,6 @@ def _return_free_memory() -> None:
         trim(0)
 
 
-@dataclass
-class _Progress:
-    """Where a run stands; the part of a checkpoint that is ours."""
-
-    step: int = 0
-    best_epoch: int = 0
-    best_score: float = -math.inf
-    stopped: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class FitResult:
     """How a fit went."""
@@ -61,40 +53,6 @@ class FitResult:
     best_epoch: int
     """Epochs that served the held-out records best, from 1; all of them when nothing was held out."""
     num_steps: int
-
-
-def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of every trained parameter by name."""
-    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
-
-
-def load_trained(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put trained parameters back."""
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, value in state.items():
-            parameters[name].copy_(value)
-
-
-def _save(accelerator: Accelerator, progress: _Progress, folder: Path) -> None:
-    """Write a checkpoint aside, then let it take the place of the last."""
-    aside = folder / "aside"
-    shutil.rmtree(aside, ignore_errors=True)
-    accelerator.save_state(str(aside))
-    (aside / "progress.json").write_text(json.dumps(asdict(progress)))
-    final = folder / f"step-{progress.step:09d}"
-    publish_folder(aside, final)
-    for older in folder.glob("step-*"):
-        if older != final:
-            shutil.rmtree(older)
-
-
-def _resume(accelerator: Accelerator, folder: Path) -> _Progress:
-    checkpoints = sorted(folder.glob("step-*"))
-    if not checkpoints:
-        return _Progress()
-    accelerator.load_state(str(checkpoints[-1]))
-    return _Progress(**json.loads((checkpoints[-1] / "progress.json").read_text()))
 
 
 def fit(
@@ -117,10 +75,11 @@ def fit(
         windows: From ``cut_records``, with the column ``row`` that names each record's stored lower layers.
         collator: Makes the batches.
         config: The run's.
-        accelerator: Device and precision.
+        accelerator: Device, precision and processes.
         checkpoints: Folder of this fit's checkpoints; a fit that finds one there goes on from it.
         stop_after_epochs: Leave the schedule after that many epochs; None runs it to its end.
-        held_out_score: Measures the model, greater is better; the best epoch's weights are kept.
+        held_out_score: Measures the model, greater is better; the best epoch's weights are kept. Asked in the first
+            process alone.
         report: Called with step, loss, and, at the end of an epoch, the held-out score.
         before_checkpoint: Called before a checkpoint is written, so that what was reported is kept by then:
             a fit that goes on from there does not report it again.
@@ -132,45 +91,83 @@ def fit(
     steps_an_epoch = -(-len(windows) // options.batch_records)
     # An earlier fit's model and optimiser would be written into this one's checkpoints.
     accelerator.free_memory()
-    # One pass over each parameter: 3 ms a step of the sample configuration on a CPU, 20 otherwise.
-    optimiser = torch.optim.AdamW(parameter_groups(model, config), weight_decay=options.weight_decay, fused=True)
     total_steps = options.num_epochs * steps_an_epoch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        [options.lora_learning_rate, options.head_learning_rate],
-        total_steps=total_steps,
-        # In a run of few steps the share may be one step, in which torch divides by zero.
-        pct_start=max(options.warmup_share, min(1.5 / total_steps, 0.75)),
-    )
-    prepared, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
-    progress = _resume(accelerator, checkpoints)
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    optimisers = Optimisers(model, options, total_steps=total_steps, accelerator=accelerator)
+    # Gradients are exchanged by the optimisers, which know the rows of label tables: no wrapper that does it too.
+    prepared = accelerator.prepare_model(model, evaluation_mode=True)
+    take_over_weights(model, accelerator)
+    if accelerator.process_index:
+        # Dropout of its own: all processes begin with the same random state.
+        torch.manual_seed(torch.initial_seed() + accelerator.process_index)
+    kept = Checkpoints(checkpoints, accelerator)
+    progress = kept.resume()
     num_epochs = stop_after_epochs or options.num_epochs
-    best_file = checkpoints / "best.safetensors"
+    passes = _Passes(collator, options.max_tokens_a_pass, accelerator)
     while progress.step < num_epochs * steps_an_epoch and not progress.stopped:
         epoch, at = divmod(progress.step, steps_an_epoch)
         prepared.train()
         order = np.random.default_rng([config.seed, epoch]).permutation(len(windows))
         chosen = order[at * options.batch_records : (at + 1) * options.batch_records]
-        batch = collator([windows[int(row)] for row in chosen], step=progress.step).to(accelerator.device)
-        loss = train_step(
-            prepared, batch, optimiser=optimiser, schedule=schedule, accelerator=accelerator, config=config
+        loss = passes.take(
+            lambda batches: train_step(
+                prepared, batches, optimisers=optimisers, accelerator=accelerator, config=config
+            ),
+            [windows[int(row)] for row in chosen],
+            step=progress.step,
         )
         progress.step += 1
         if progress.step % _TRIM_STEPS == 0:
             _return_free_memory()
         score = None
         if progress.step % steps_an_epoch == 0 and held_out_score is not None:
-            score = held_out_score()
+            optimisers.before_reading_all()
+            score = share(held_out_score() if accelerator.is_main_process else None, accelerator)
             if score > progress.best_score:
                 progress.best_epoch, progress.best_score = epoch + 1, score
-                with publish_path(best_file) as aside:
-                    save_file(trained_state(model), aside)
+                kept.save_best(model)
             progress.stopped = epoch + 1 - progress.best_epoch >= options.patience_epochs
         report(progress.step, loss, score)
         if progress.step % options.checkpoint_steps == 0 or progress.step % steps_an_epoch == 0:
             before_checkpoint()
-            _save(accelerator, progress, checkpoints)
+            kept.save(progress)
+    optimisers.before_reading_all()
     if held_out_score is not None:
-        load_trained(model, load_file(best_file))
+        kept.load_best(model)
     return FitResult(progress.best_epoch or num_epochs, progress.step)
+
+
+class _Passes:
+    """Parts a batch into passes that fit memory; where one does not, into smaller ones from then on."""
+
+    def __init__(self, collator: Collator, max_tokens: int, accelerator: Accelerator):
+        self._collator = collator
+        self._max_tokens = max_tokens
+        self._accelerator = accelerator
+
+    def take(
+        self, take_step: Callable[[Sequence[Batch]], float], rows: Sequence[Mapping[str, Any]], *, step: int
+    ) -> float:
+        """Take one step on this process's share of some rows; gives the loss.
+
+        Raises:
+            ValueError: A record alone does not fit memory.
+        """
+        while True:
+            passes = self._collator(
+                rows,
+                step=step,
+                max_tokens=self._max_tokens,
+                process_index=self._accelerator.process_index,
+                num_processes=self._accelerator.num_processes,
+            )
+            try:
+                return take_step([one.to(self._accelerator.device) for one in passes])
+            except PassTooLargeError:
+                largest = max((one.windows.lengths for one in passes), key=sum)
+            if len(largest) == 1:
+                raise ValueError(
+                    f"memory does not suffice to train on a record of {sum(largest)} tokens; "
+                    "set optimisation.activation_checkpointing: true, or lower windowing.max_windows"
+                )
+            self._max_tokens = sum(largest) // 2
+            logger.warning("out of memory: a training step now reads at most %d tokens a pass", self._max_tokens)

@@ -52,14 +52,14 @@ class Fitted:
 
 
 class Steps:
-    """The steps of one run, each with what they share."""
+    """The steps of one run, each with what they share; a process that only helps to fit has no run to write to."""
 
     def __init__(
         self,
         config: TrainConfig,
         corpus: Corpus,
         accelerator: Accelerator,
-        run: TrackedRun,
+        run: TrackedRun | None,
         folder: Path,
         console: Console,
     ):
@@ -87,11 +87,13 @@ class Steps:
 
             def report(step: int, loss: float, score: float | None) -> None:
                 nonlocal shown
-                self._run.log_curve(step, **{f"{stage}.loss": loss})
+                values = {f"{stage}.loss": loss}
                 note = f"loss {loss:.2f}"
                 if score is not None:
-                    self._run.log_curve(step, **{f"{stage}.{HELD_OUT_SCORE}": score})
+                    values[f"{stage}.{HELD_OUT_SCORE}"] = score
                     note += f"  held-out MAP {score:.3f}"
+                if self._run is not None:
+                    self._run.log_curve(step, **values)
                 advance(step - shown, note)
                 shown = step
 
@@ -105,7 +107,7 @@ class Steps:
                 stop_after_epochs=epochs,
                 held_out_score=(lambda: self._held_out_score(model)) if hold_out else None,
                 report=report,
-                before_checkpoint=self._run.flush,
+                before_checkpoint=self._run.flush if self._run is not None else lambda: None,
             )
         return Fitted(model, wrapped, result)
 

@@ -2,9 +2,10 @@
 
 A tenth of the training patients is held out for early stopping, calibration and the threshold. The dev
 split, unless it is trained on, is looked at once, at the end, by the bundle as it will be served.
+
+Where several processes were launched, the first does all of this, and the others ``fit_beside`` it.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from training.config import TrainConfig
 from training.corpus import prepare
 from training.dataset import store_records
 from training.plots import evaluation_figures, training_curve
+from training.processes import make_accelerator, share
 from training.progress import progress_bar
 from training.reference import reference_histograms
 from training.register import register_version
@@ -34,7 +36,7 @@ from training.steps import HELD_OUT_SCORE, Steps, code_commit
 from training.tracking import TrackedRun, start_run
 from training.training_set import store_training_set
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "fit_beside", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +70,19 @@ def train(
     Raises:
         ValueError: Configuration, records or base model are not usable; the message says what to do.
     """
-    # Launchers say how many processes they started; each would train the same version.
-    if (num_processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-        raise ValueError(f"training runs in one process, but {num_processes} were launched; launch one")
+    if training_set is not None:
+        config = config.model_copy(update={"splits": (Split.TRAIN,)})
+    accelerator = make_accelerator(config.optimisation.precision)
+    assert accelerator.is_main_process
     directory = DataDirectory.locate(data_dir)
     with incoming_file(directory.checkpoints) as incoming:
-        if training_set is not None:
-            config = config.model_copy(update={"splits": (Split.TRAIN,)})
         with progress_bar("read records", total=None, console=console) as advance:
             manifest = _store(config, training_set, path=incoming, rejects=rejects, advance=advance)
         with open_session(config, manifest, checkpoints=directory.checkpoints) as session:
             incoming.replace(session.folder / "records.arrow")
-            result = _train_in_session(config, manifest, session=session, data_dir=data_dir, console=console)
+            result = _train_in_session(
+                config, manifest, session=session, data_dir=data_dir, accelerator=accelerator, console=console
+            )
             session.finish()
     return result
 
@@ -99,9 +102,14 @@ def _store(
 
 
 def _train_in_session(
-    config: TrainConfig, manifest: Manifest, *, session: TrainingSession, data_dir: Path, console: Console
+    config: TrainConfig,
+    manifest: Manifest,
+    *,
+    session: TrainingSession,
+    data_dir: Path,
+    accelerator: Accelerator,
+    console: Console,
 ) -> TrainResult:
-    accelerator = Accelerator(mixed_precision="bf16" if config.optimisation.precision == "bf16" else "no")
     with start_run(
         config.model_dump(mode="json"),
         data_dir=data_dir,
@@ -118,6 +126,8 @@ def _train_in_session(
             accelerator=accelerator,
             console=console,
         )
+        # The others prepare the same from what now lies there.
+        share(session.folder, accelerator)
         steps = Steps(config, corpus, accelerator, run, session.folder, console)
         fitted = steps.fit("fit", np.flatnonzero(~corpus.held_out), hold_out=True)
         calibration, threshold, held_out_confidences = steps.calibrate(fitted)
@@ -157,3 +167,19 @@ def _log_measures(
     scores = {"fit": run.curve(f"fit.{HELD_OUT_SCORE}")}
     figures = evaluation_figures(records, predictions, evaluation) | {"training": training_curve(losses, scores)}
     run.log_figures(figures)
+
+
+def fit_beside(config: TrainConfig) -> None:
+    """What the processes do that were launched beside the first: the fits of ``train``, in the same order.
+
+    Args:
+        config: The run's, as the first process has it.
+    """
+    accelerator, quiet = make_accelerator(config.optimisation.precision), Console(quiet=True)
+    folder = share(None, accelerator)
+    records = folder / "records.arrow"
+    corpus = prepare(config, records=records, folder=folder, accelerator=accelerator, console=quiet)
+    steps = Steps(config, corpus, accelerator, None, folder, quiet)
+    fitted = steps.fit("fit", np.flatnonzero(~corpus.held_out), hold_out=True)
+    if config.refit:
+        steps.fit("refit", np.arange(len(corpus.windows)), epochs=fitted.result.best_epoch)

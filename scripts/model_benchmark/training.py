@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from accelerate import Accelerator
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -27,7 +26,9 @@ from training.label_sampler import LabelSampler
 from training.lower_layers import LowerLayers
 from training.model.coding_model import CodingModel
 from training.model.encoder import Lora, add_lora
-from training.step import parameter_groups, train_step
+from training.optimisers import Optimisers
+from training.processes import make_accelerator
+from training.step import train_step
 
 __all__ = ["training_rows"]
 
@@ -36,6 +37,7 @@ _SIGMA: Final = 0.9
 _NUM_LABELS: Final = 2_000
 _CODES_A_NOTE: Final = 8
 _LABELS_A_CATEGORY: Final = 10
+_MAX_TOKENS_A_PASS: Final = 2**17
 
 
 class _Clock(TrainerCallback):  # type: ignore[misc]
@@ -101,16 +103,16 @@ def _ours(
     device: torch.device,
 ) -> float:
     """Seconds of all steps but the first."""
-    accelerator = Accelerator(mixed_precision="bf16" if config.optimisation.precision == "bf16" else "no")
-    optimiser = torch.optim.AdamW(parameter_groups(model, config), fused=True)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimiser)
-    model.train()
-    prepared, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    accelerator = make_accelerator(config.optimisation.precision)
+    num_steps = len(rows) // _BATCH
+    optimisers = Optimisers(model, config.optimisation, total_steps=num_steps, accelerator=accelerator)
+    prepared = accelerator.prepare_model(model.train(), evaluation_mode=True)
     collator = Collator(_sampler(config), pad_token_id=PAD, lower_layers=lower_layers)
     ends = []
-    for step in range(len(rows) // _BATCH):
-        batch = collator(rows[step * _BATCH : (step + 1) * _BATCH], step=step).to(device)
-        train_step(prepared, batch, optimiser=optimiser, schedule=schedule, accelerator=accelerator, config=config)
+    for step in range(num_steps):
+        batch = rows[step * _BATCH : (step + 1) * _BATCH]
+        passes = [one.to(device) for one in collator(batch, step=step, max_tokens=_MAX_TOKENS_A_PASS)]
+        train_step(prepared, passes, optimisers=optimisers, accelerator=accelerator, config=config)
         ends.append(now(device))
     return ends[-1] - ends[0]
 
@@ -191,8 +193,10 @@ def training_rows(
                 model.encoder,
                 notes,
                 num_layers=num_lower,
-                path=Path(folder) / "lower.f16",
+                path=Path(folder) / "lower.bin",
+                weights_sha256="random",
                 pad_token_id=PAD,
+                precision=config.optimisation.precision,
                 autocast=nullcontext,
                 progress=lambda _: None,
             )

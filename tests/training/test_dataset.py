@@ -56,7 +56,8 @@ def batch_of(made_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> An
             path=tmp_path / "windows.arrow",
         )
         sampler = LabelSampler([[] for _ in LABELS], num_sampled=num_sampled, seed=0)
-        return Collator(sampler, pad_token_id=0, lower_layers=None)(list(windows), step=0), windows
+        (batch,) = Collator(sampler, pad_token_id=0, lower_layers=None)(list(windows), step=0, max_tokens=10_000)
+        return batch, windows
 
     return make
 

@@ -114,8 +114,8 @@ def test_a_fit_killed_between_epochs_still_knows_the_best(start_fit: Any) -> Non
 def test_losses_by_hand(corpus: Corpus) -> None:
     logits_BS = torch.tensor([[0.0, 2.0], [-1.0, 0.0]])
     targets_BS, weights_BS = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 3.0], [0.0, 1.0]])
-    # log 2, three times log(1 + e^2), nothing, log 2; over two records.
-    expected = (0.693147 + 3 * 2.126928 + 0.693147) / 2
+    # log 2, three times log(1 + e^2), nothing, log 2.
+    expected = 0.693147 + 3 * 2.126928 + 0.693147
     assert code_loss(logits_BS, targets_BS, weights_BS).item() == pytest.approx(expected, abs=1e-5)
 
     # Three tokens of the first record, then two of the second.
@@ -125,5 +125,5 @@ def test_losses_by_hand(corpus: Corpus) -> None:
         evidence_column_E=torch.tensor([0, 1]), evidence_EN=evidence_EN, targets_BS=torch.zeros(2, 2)
     )
     # 0.2 + 0.3 of the attention is on the evidence of the first; none on that of the second, bounded below.
-    expected = -(torch.tensor(0.5).log() + torch.tensor(1e-6).log()).item() / 2
+    expected = -(torch.tensor(0.5).log() + torch.tensor(1e-6).log()).item()
     assert evidence_loss(attention_SN, batch).item() == pytest.approx(expected, abs=1e-5)

@@ -111,11 +111,15 @@ def load_encoder(folder: Path, *, dtype: torch.dtype = torch.float32) -> PreTrai
     """
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     config = AutoConfig.from_pretrained(str(folder), **options)
+    for name in ("attention_probs_dropout_prob", "attention_dropout"):
+        if hasattr(config, name):
+            # The kernels that never hold the matrix of a window's pairs do not offer it.
+            setattr(config, name, 0.0)
     pooler = {"add_pooling_layer": False} if config.model_type in {"bert", "roberta", "xlm-roberta"} else {}
     # The load report of weights that an encoder does not use (a pooler, a language-model head) is noise here.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    return AutoModel.from_pretrained(str(folder), dtype=dtype, **options, **pooler)
+    return AutoModel.from_pretrained(str(folder), config=config, dtype=dtype, **options, **pooler)
 
 
 def layer_list(encoder: nn.Module) -> tuple[nn.Module, str]:

@@ -55,9 +55,10 @@ class LabelAttention(nn.Module):
         self.value = nn.Linear(hidden_size, hidden_size)
         self.query = nn.Linear(description_size, hidden_size)
         self.output = nn.Linear(description_size, hidden_size)
-        self.query_residual = nn.Embedding(num_labels, hidden_size)
-        self.output_residual = nn.Embedding(num_labels, hidden_size)
-        self.bias = nn.Embedding(num_labels, 1)
+        # Sparse: a step's gradient holds the rows of the labels that it scores, however many labels there are.
+        self.query_residual = nn.Embedding(num_labels, hidden_size, sparse=True)
+        self.output_residual = nn.Embedding(num_labels, hidden_size, sparse=True)
+        self.bias = nn.Embedding(num_labels, 1, sparse=True)
         for linear in (self.key, self.query):
             nn.init.eye_(linear.weight)
             nn.init.zeros_(linear.bias)
