@@ -7,55 +7,88 @@ Runs on random weights of real shapes, without network and without optional pack
 """
 
 import argparse
-import resource
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 
 from scripts.benchmark_results import RESULTS, Row, write_results
 from scripts.model_benchmark.ceilings import copy_ceiling, matmul_ceiling
 from scripts.model_benchmark.forward import forward_rows, label_space_rows, length_rows
-from scripts.model_benchmark.shapes import MINILM, MODERNBERT
+from scripts.model_benchmark.shapes import MINILM, MODERNBERT, TINY, EncoderShape
+from scripts.model_benchmark.timing import peak_gigabytes
 from scripts.model_benchmark.training import training_rows
 
 
-def _measure(suite: str) -> list[Row]:
-    device = torch.device("cuda" if suite == "gpu" else "cpu")
-    dtype = torch.bfloat16 if suite == "gpu" else torch.float32
-    precision = "bf16" if suite == "gpu" else "fp32"
-    rounds, steps, num_notes = {"quick": (1, 2, 8), "cpu": (3, 4, 32), "gpu": (5, 20, 512)}[suite]
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """How much is measured, and where."""
+
+    device: torch.device
+    dtype: torch.dtype
+    shapes: tuple[EncoderShape, ...]
+    rounds: int
+    """Measured rounds."""
+    num_steps: int
+    """Of training, a round."""
+    num_notes: int
+    """A pass."""
+    label_spaces: tuple[int, ...]
+    """Numbers of labels; the first where nothing else is said."""
+
+
+_CPU, _GPU = torch.device("cpu"), torch.device("cuda")
+_LABELS = (2_000, 20_000, 80_000)
+SUITES: Final = {
+    # Whether everything runs here at all; its figures say nothing.
+    "smoke": Suite(_CPU, torch.float32, (TINY,), rounds=1, num_steps=1, num_notes=2, label_spaces=(100, 200)),
+    "quick": Suite(_CPU, torch.float32, (MINILM,), rounds=1, num_steps=2, num_notes=8, label_spaces=_LABELS[:2]),
+    "cpu": Suite(_CPU, torch.float32, (MINILM,), rounds=3, num_steps=4, num_notes=32, label_spaces=_LABELS),
+    "gpu": Suite(
+        _GPU, torch.bfloat16, (MINILM, MODERNBERT), rounds=5, num_steps=20, num_notes=512, label_spaces=_LABELS
+    ),
+}
+
+
+def _measure(suite: Suite) -> list[Row]:
+    device, dtype, rounds, labels = suite.device, suite.dtype, suite.rounds, suite.label_spaces
+    precision = "bf16" if dtype == torch.bfloat16 else "fp32"
     ceiling = matmul_ceiling(device, dtype)
     rows = [
         Row(f"matmul ceiling, {precision}", ceiling / 1e12, "TFLOP/s"),
         Row("copy ceiling", copy_ceiling(device) / 1e9, "GB/s"),
     ]
-    for shape in (MINILM, MODERNBERT) if suite == "gpu" else (MINILM,):
+    for shape in suite.shapes:
         rows += training_rows(
-            shape, num_steps=steps, rounds=rounds, ceiling=ceiling, device=device, precision=precision
+            shape, num_steps=suite.num_steps, rounds=rounds, ceiling=ceiling, device=device, precision=precision
         )
-        rows += forward_rows(shape, num_notes=num_notes, rounds=rounds, ceiling=ceiling, device=device, dtype=dtype)
-        rows += label_space_rows(shape, num_notes=num_notes // 2, rounds=rounds, device=device, dtype=dtype)
-        rows += length_rows(shape, rounds=rounds, device=device, dtype=dtype)
-    return [*rows, Row("peak memory of all of the above", _peak_gigabytes(device), "GB")]
-
-
-def _peak_gigabytes(device: torch.device) -> float:
-    """Of the device, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        rows += forward_rows(
+            shape,
+            num_labels=labels[0],
+            num_notes=suite.num_notes,
+            rounds=rounds,
+            ceiling=ceiling,
+            device=device,
+            dtype=dtype,
+        )
+        rows += label_space_rows(
+            shape, label_spaces=labels, num_notes=suite.num_notes // 2, rounds=rounds, device=device, dtype=dtype
+        )
+        rows += length_rows(shape, num_labels=labels[0], rounds=rounds, device=device, dtype=dtype)
+    return [*rows, Row("peak memory of all of the above", peak_gigabytes(device), "GB")]
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", choices=("quick", "cpu", "gpu"), default="quick", help="what to measure")
+    parser.add_argument("--suite", choices=tuple(SUITES), default="quick", help="what to measure")
     parser.add_argument("--json", type=Path, help="where to write; docs/benchmarks/model/SUITE.json when left out")
     options = parser.parse_args()
     if options.suite == "gpu" and not torch.cuda.is_available():
         parser.error("--suite gpu: torch sees no GPU; install the CUDA build of torch, or measure --suite cpu")
-    rows = _measure(options.suite)
+    rows = _measure(SUITES[options.suite])
     for row in rows:
         beside = f"   {row.ratio:.2f} times {row.peer} ({row.peer_value:,.4g})" if row.ratio else ""
         sys.stdout.write(f"{row.metric:<75} {row.value:>10,.4g} {row.unit}{beside}\n")

@@ -4,6 +4,7 @@ Shapes: B notes, W windows of the longest note, T tokens a window, M = W * T, S 
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,11 @@ class PaddedCodingModel(nn.Module):
     def __init__(self, encoder: nn.Module, head: LabelAttention):
         super().__init__()
         self.encoder = encoder
-        self.head = head
+        # The same weights; but Trainer clips no sparse gradients, and takes its AdamW over whole tables.
+        self.head = deepcopy(head, {id(tensor): tensor for tensor in (*head.parameters(), *head.buffers())})
+        for table in self.head.modules():
+            if isinstance(table, nn.Embedding):
+                table.sparse = False
 
     def logits(self, input_ids_BWT: Tensor, mask_BWT: Tensor, read_BM: Tensor, labels_S: Tensor | None) -> Tensor:
         """Logits [B, S]."""

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertMode
 
 from training.model.head import LabelAttention
 
-__all__ = ["MINILM", "MODERNBERT", "EncoderShape", "make_head", "random_notes"]
+__all__ = ["MINILM", "MODERNBERT", "TINY", "EncoderShape", "make_head", "random_notes"]
 
 _MEDIAN_WORDS: Final = 350
 _MAX_WORDS: Final = 6000
@@ -55,11 +55,17 @@ def _minilm() -> PreTrainedModel:
     return BertModel(config, add_pooling_layer=False)
 
 
+def _tiny() -> PreTrainedModel:
+    config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    return BertModel(config, add_pooling_layer=False)
+
+
 def _modernbert() -> PreTrainedModel:
     return ModernBertModel(ModernBertConfig(pad_token_id=PAD, cls_token_id=_CLS, sep_token_id=_SEP))
 
 
 MINILM: Final = EncoderShape("MiniLM-L6", 128, 3, _minilm)
+TINY: Final = EncoderShape("tiny BERT", 128, 1, _tiny)
 MODERNBERT: Final = EncoderShape("ModernBERT-base", 8192, 22, _modernbert)
 
 
