@@ -62,7 +62,13 @@ def _measure(suite: Suite) -> list[Row]:
     ]
     for shape in suite.shapes:
         rows += training_rows(
-            shape, num_steps=suite.num_steps, rounds=rounds, ceiling=ceiling, device=device, precision=precision
+            shape,
+            num_steps=suite.num_steps,
+            rounds=rounds,
+            label_spaces=labels,
+            ceiling=ceiling,
+            device=device,
+            precision=precision,
         )
         rows += forward_rows(
             shape,

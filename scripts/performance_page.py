@@ -1,4 +1,4 @@
-"""docs/performance.md and its plot, written from benchmark results; no figure is typed by hand.
+"""docs/performance.md and its plots, written from benchmark results; no figure is typed by hand.
 
 python -m scripts.performance_page
 """
@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from clinical_coding.artefact import publish, publish_path
+from clinical_coding.artefact import publish
 from scripts.benchmark_results import RESULTS
+from scripts.performance_plots import plot_beside_peers, plot_label_spaces
+
+__all__ = ["render"]
 
 _DOCS: Final = RESULTS.parent
-_PLOT: Final = "performance-cpu.svg"
-_BLUE, _GREY = "#0072B2", "#999999"
+_MODEL: Final = RESULTS / "model"
 
 _PAGE: Final = """# How fast the model is, and what limits it
 
@@ -22,27 +24,40 @@ Written by `python -m scripts.performance_page` from the files in [benchmarks/mo
 ## The question
 
 How near do the training step and the forward pass come to what the hardware can do, and how do they compare with the
-usual way to run the same model?
+usual way to run the same model? Does a whole code release cost more than the codes that were trained?
 
 ## The method
 
 One script measures ours and each peer in the same run, in turning order, on the same notes with the same weights;
 figures are medians over rounds, after one that does not count. Weights are random, of real shapes; note lengths are
 log-normal with a median of 350 words, sigma 0.9, at most 6,000 words. The first rows are the ceilings: a large matrix
-product in the working precision, and a copy.
+product in the working precision, and a copy. A ratio is ours over the peer's: of notes or tokens a second more is
+better, of a time or of padding less.
 
 - *padded Trainer*: `transformers.Trainer` with PEFT on the same LoRA placement, notes of a batch of 8 padded to its
-  longest, the same sampled labels, loss and precision.
-- Ours runs as a served model does: packed windows, and on CPUs the encoder through OpenVINO.
-- *one by one*: eager, a note at a time. *padded*: eager, batches of 8 padded to the longest.
+  longest, the same sampled labels, loss and precision; attention drops nothing on either side, since fast kernels
+  cannot. Ours packs windows of like length, updates only the label rows that a step scores, drops in the layers with
+  LoRA alone, and draws eight elements' dropout from one random word.
+- *packed*: ours, nothing stored. *Lower layers stored*: the output of the frozen layers below LoRA is read from disk.
+- Forward: ours runs as a served model does, packed windows of many notes, and on CPUs the encoder through OpenVINO.
+  *one by one*: eager PyTorch, a note at a time. *padded*: eager, batches of 8 padded to the longest.
+  *sentence-transformers*: its own batching by length, then the same head.
+- More than {num_in_full:,} labels are scored in two stages: a rough pass over all of them in {dimensions} dimensions,
+  full label attention for the {num_shortlisted:,} best.
 - *share of the matmul ceiling* counts two FLOP for each weight of a layer's matrices and four for each attended pair
   and channel; a training step counts the layers below LoRA once and those with LoRA twice.
+
+What is fast is also right: packed equals separate, batched equals single, stored equals computed, several passes equal
+one, two processes equal one, resumed equals uninterrupted, in loss and gradients, by tests over fresh random inputs
+([tests/training](../tests/training)).
 
 ## Two CPU cores
 
 `{command}`, {device}, torch {torch}, transformers {transformers}.
 
 ![Ours beside its peers](performance-cpu.svg)
+
+![Time by number of labels](performance-labels.svg)
 
 {table}
 
@@ -52,24 +67,33 @@ product in the working precision, and a copy.
 
 ## A trained version over a whole code release
 
-A version trained on CodiEsp, extended by every other code of the ICD-10-CM release, scores the dev split's first notes:
-in two stages (a rough pass over all labels, full label attention for the best of them) and, for recall, over all labels
-in full. Memory is that of a fresh process that loads the extended version and scores the notes one by one.
+A trained version, extended by every other code of the ICD-10-CM release, scores notes in two stages and, for recall,
+over all labels in full. Memory is the peak of a fresh process that loads the extended version and scores the notes one
+by one.
 
 {labels}
 
+## int8 on two CPU cores
+
+{int8}
+
 ## What limits us now
 
-- Training: the gradients of the label embeddings and their optimiser states cover the whole label space, so a step's
-  cost and memory grow with it; training runs in one process.
+- Training: two thirds of a step are the matrix products of encoder and LoRA, whose small ranks run far below the
+  ceiling; most of the rest are passes over activations (dropout, LoRA's scaling, GELU).
 - Forward: float32 is near the matrix product's ceiling. OpenVINO on CPUs wins what PyTorch's kernels leave; more needs
-  a lower precision, and an int8 version is not offered, for none has been shown to suggest the same codes.
-- Large label spaces: the rough pass still touches every label, once for each four tokens.
+  a lower precision.
+- Large label spaces: the rough pass still touches every label, once for each four tokens. In training, parameters and
+  optimiser state of the label rows lie in memory, 6 KB a label at 384 channels; a step touches those that it scores.
 """
 _NO_LABELS: Final = "Not yet measured: `python -m scripts.benchmark_label_space VERSION`"
-_NO_GPU: Final = """Not yet measured. With a GPU and the CUDA build of torch:
+_NO_INT8: Final = "Not yet measured, and not offered."
+_NO_GPU: Final = """Not yet measured. With one GPU and the CUDA build of torch, in a checkout after `scripts/install`:
 
-    python -m scripts.benchmark_model --suite gpu"""
+    python -m scripts.benchmark_model --suite gpu
+    python -m scripts.performance_page
+
+The first writes `docs/benchmarks/model/gpu.json`, the second this section."""
 
 
 def _number(value: float) -> str:
@@ -86,55 +110,64 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _plot(rows: list[dict[str, Any]], path: Path) -> None:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    compared = [row for row in rows if row["peer"] and row["unit"] == "notes/s"][::-1]
-    with mpl.rc_context({"svg.hashsalt": "chartloop", "font.size": 9}):
-        figure = Figure(figsize=(8, 0.7 + 0.75 * len(compared)), layout="constrained")
-        axes = figure.subplots()
-        for at, row in enumerate(compared):
-            axes.barh(at + 0.19, row["value"], height=0.36, color=_BLUE, label="ours" if at == 0 else None)
-            axes.barh(at - 0.19, row["peer_value"], height=0.36, color=_GREY, label="peer" if at == 0 else None)
-            axes.annotate(f" {row['ratio']:.2f} times", (row["value"], at + 0.19), va="center")
-        axes.set_yticks(range(len(compared)), [f"{row['metric']}\nbeside {row['peer']}" for row in compared])
-        axes.set_xlabel("notes a second; longer is better")
-        axes.margins(x=0.15)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower right", frameon=False)
-        with publish_path(path) as aside:
-            figure.savefig(aside, format="svg", metadata={"Date": None})
+def _section(path: Path, *, absent: str) -> str:
+    """Command, what was measured on, and table of a results file."""
+    if not path.is_file():
+        return absent
+    measured = json.loads(path.read_text())
+    told = [measured["summary"]] if "summary" in measured else []
+    return "\n\n".join(
+        [f"`{measured['command']}`, {measured.get('gpu') or _device(measured)}.", *told, _table(measured["rows"])]
+    )
 
 
-def main() -> None:
-    """Write page and plot."""
-    source = RESULTS / "model" / "cpu.json"
-    if not source.is_file():
-        sys.exit(f"{source} does not exist; measure first: python -m scripts.benchmark_model --suite cpu")
-    results = json.loads(source.read_text())
-    gpu_source = RESULTS / "model" / "gpu.json"
-    gpu = _NO_GPU
-    if gpu_source.is_file():
-        measured = json.loads(gpu_source.read_text())
-        gpu = f"`{measured['command']}`, {measured['gpu']}.\n\n{_table(measured['rows'])}"
-    labels_source = RESULTS / "label-space.json"
-    labels = _NO_LABELS
-    if labels_source.is_file():
-        measured = json.loads(labels_source.read_text())
-        labels = f"`{measured['command']}`\n\n{_table(measured['rows'])}"
-    _plot(results["rows"], _DOCS / _PLOT)
-    page = _PAGE.format(
+def _device(results: dict[str, Any]) -> str:
+    return f"{results['device']['processor']}, {results['device']['cores']} cores"
+
+
+def render() -> str:
+    """The page.
+
+    Raises:
+        ValueError: Nothing has been measured on the CPU.
+    """
+    # Only what the page says of the shortlist is asked of the model.
+    from training.model.shortlist import DIMENSIONS, MAX_LABELS_IN_FULL, NUM_SHORTLISTED
+
+    results = _cpu_results()
+    return _PAGE.format(
+        num_in_full=MAX_LABELS_IN_FULL,
+        num_shortlisted=NUM_SHORTLISTED,
+        dimensions=DIMENSIONS,
         command=results["command"],
-        device=f"{results['device']['processor']}, {results['threads']} threads",
+        device=_device(results),
         torch=results["versions"]["torch"],
         transformers=results["versions"]["transformers"],
         table=_table(results["rows"]),
-        gpu=gpu,
-        labels=labels,
+        gpu=_section(_MODEL / "gpu.json", absent=_NO_GPU),
+        labels=_section(RESULTS / "label-space.json", absent=_NO_LABELS),
+        int8=_section(_MODEL / "int8.json", absent=_NO_INT8),
     )
+
+
+def _cpu_results() -> dict[str, Any]:
+    source = _MODEL / "cpu.json"
+    if not source.is_file():
+        raise ValueError(f"{source} does not exist; measure first: python -m scripts.benchmark_model --suite cpu")
+    found: dict[str, Any] = json.loads(source.read_text())
+    return found
+
+
+def main() -> None:
+    """Write page and plots."""
+    try:
+        rows = _cpu_results()["rows"]
+    except ValueError as error:
+        sys.exit(str(error))
+    plot_beside_peers(rows, _DOCS / "performance-cpu.svg")
+    plot_label_spaces(rows, _DOCS / "performance-labels.svg")
     with publish(_DOCS / "performance.md") as stream:
-        stream.write(page)
+        stream.write(render())
 
 
 if __name__ == "__main__":

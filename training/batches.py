@@ -83,17 +83,21 @@ def label_targets(
 class Collator:
     """Third hop: rows become the passes of a step."""
 
-    def __init__(self, sampler: LabelSampler, *, pad_token_id: int, lower_layers: LowerLayers | None):
+    def __init__(
+        self, sampler: LabelSampler, *, pad_token_id: int, lower_layers: LowerLayers | None, flat: bool = False
+    ):
         """Set up.
 
         Args:
             sampler: Chooses the labels of each step.
             pad_token_id: The tokenizer's.
             lower_layers: Stored output of the frozen lower layers, when there is any.
+            flat: Lay windows in flat rows, for an encoder that ``varlen.reads_flat_rows``.
         """
         self._sampler = sampler
         self._pad_token_id = pad_token_id
         self._lower_layers = lower_layers
+        self._flat = flat
 
     def __call__(
         self,
@@ -142,7 +146,7 @@ class Collator:
         self, rows: Sequence[Mapping[str, Any]], column: Mapping[int, int]
     ) -> tuple[PackedWindows, tuple[Tensor, ...] | None, Tensor, Tensor]:
         """What some rows say: windows, stored lower layers, and evidence as ``Batch`` holds it."""
-        windows = pack_windows([row["input_ids"] for row in rows], pad_token_id=self._pad_token_id)
+        windows = pack_windows([row["input_ids"] for row in rows], pad_token_id=self._pad_token_id, flat=self._flat)
         entries = [
             (at, column[label], tokens)
             for at, row in enumerate(rows)

@@ -32,6 +32,7 @@ from training.label_sampler import LabelSampler
 from training.model.calibration import confidences
 from training.model.coding_model import CodingModel
 from training.model.scorer import Scorer
+from training.model.varlen import reads_flat_rows
 from training.predict import predict
 from training.progress import progress_bar
 from training.step import num_lower_layers
@@ -79,7 +80,11 @@ class Steps:
         sampler = LabelSampler(
             corpus.label_space.siblings(), num_sampled=config.head.num_sampled_labels, seed=config.seed
         )
-        collator = Collator(sampler, pad_token_id=corpus.tokenizer.pad_token_id, lower_layers=corpus.lower_layers)
+        with self._accelerator.autocast():
+            flat = reads_flat_rows(model.encoder)
+        collator = Collator(
+            sampler, pad_token_id=corpus.tokenizer.pad_token_id, lower_layers=corpus.lower_layers, flat=flat
+        )
         steps_an_epoch = -(-len(windows) // config.optimisation.batch_records)
         total = steps_an_epoch * (epochs or config.optimisation.num_epochs)
         with progress_bar(f"{stage} on {len(windows):,}", total=total, console=self._console) as advance:

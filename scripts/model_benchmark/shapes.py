@@ -50,14 +50,17 @@ class EncoderShape:
         return float(2 * matrices + 4 * channels * window_tokens)
 
 
+def _bert(**sizes: int) -> PreTrainedModel:
+    # As ``load_encoder`` has it: attention drops nothing.
+    return BertModel(BertConfig(**sizes, attention_probs_dropout_prob=0.0), add_pooling_layer=False)
+
+
 def _minilm() -> PreTrainedModel:
-    config = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
-    return BertModel(config, add_pooling_layer=False)
+    return _bert(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
 
 
 def _tiny() -> PreTrainedModel:
-    config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
-    return BertModel(config, add_pooling_layer=False)
+    return _bert(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
 
 
 def _modernbert() -> PreTrainedModel:

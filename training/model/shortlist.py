@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from training.model.head import LabelAttention, LabelVectors
 
-__all__ = ["MAX_LABELS_IN_FULL", "NUM_SHORTLISTED", "Shortlist"]
+__all__ = ["DIMENSIONS", "MAX_LABELS_IN_FULL", "NUM_SHORTLISTED", "Shortlist"]
 
 MAX_LABELS_IN_FULL: Final = 4096
 """A larger label space is scored in two stages."""
 NUM_SHORTLISTED: Final = 2560
 """Labels that the first stage leaves to the second."""
 
-_DIMENSIONS: Final = 32
+DIMENSIONS: Final = 32
+"""In which the first stage compares labels and tokens."""
 _TOKENS_READ_AS_ONE: Final = 4
 
 
@@ -72,6 +73,6 @@ def _in_few_dimensions(labels_LH: Tensor, tokens_NH: Tensor) -> tuple[Tensor, Te
     scaled_HH = axes_HH * scale_H
     # Label by label in double precision would be the largest thing in memory.
     _, directions_HH = torch.linalg.eigh(scaled_HH.T @ (labels_LH.T @ labels_LH).double() @ scaled_HH)
-    kept_HP = directions_HH[:, -_DIMENSIONS:]
+    kept_HP = directions_HH[:, -DIMENSIONS:]
     right_HP = (axes_HH / scale_H) @ kept_HP
     return labels_LH @ (scaled_HH @ kept_HP).to(labels_LH.dtype), right_HP.to(labels_LH.dtype)
