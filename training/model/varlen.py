@@ -4,8 +4,8 @@ transformers hands its attention to the function that is registered here, and th
 Windows in stacks go on to PyTorch's own attention, so that one encoder reads both. It knows nothing of records.
 
 Source: torch.nn.attention.varlen (FlashAttention-2, Dao 2023, arXiv:2307.08691); the attention interface of
-transformers. Only GPUs have that kernel, in half precision and without dropout of attention; plain PyTorch elsewhere
-gives the same in memory quadratic in the row.
+transformers. Only GPUs have that kernel, in half precision and without dropout of attention; on CPUs plain
+PyTorch gives the same, in memory quadratic in the row.
 
 Shapes: A attention heads, T tokens of the row, C channels a head, E window edges.
 """
@@ -142,7 +142,7 @@ def _attend(
     # transformers counts the token itself to both sides, the kernel to none.
     reach = -1 if sliding_window is None else sliding_window - 1
     query_TAC, key_TAC, value_TAC = (part[0].transpose(0, 1) for part in (query_WATC, key_WATC, value_WATC))
-    if not query_TAC.is_cuda:
+    if query_TAC.device.type == "cpu":
         return _plain(query_TAC, key_TAC, value_TAC, cu_seq_lens_q, scaling=scaling, reach=reach)[None], None
     read_TAC = varlen_attn(
         query_TAC,

@@ -20,6 +20,7 @@ from clinical_coding.records import CodedRecord, Note
 from training.label_space import build_label_space
 from training.model import Scorer, scorer, varlen
 from training.model.coding_model import CodingModel
+from training.model.encoder import load_encoder
 from training.model.packing import PackedWindows, pack_windows
 from training.model.windows import TokenWindows, cut_windows
 
@@ -108,6 +109,25 @@ def test_flat_rows_give_what_stacks_give(
     for ours, theirs in zip(flat.score(documents), loaded.score(documents), strict=True):
         assert confidences(ours) == pytest.approx(confidences(theirs), abs=1e-5)
         assert [code.evidence for code in ours[:3]] == [code.evidence for code in theirs[:3]]
+
+
+def test_an_encoder_in_half_precision_scores_nearly_the_same(
+    written: tuple[Path, CodingModel],
+    loaded: Scorer,
+    documents: list[tuple[Note, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def in_half(folder: Path, *, dtype: torch.dtype) -> torch.nn.Module:
+        assert dtype == torch.float32
+        return load_encoder(folder, dtype=torch.bfloat16)
+
+    monkeypatch.setattr(varlen, "_has_kernel", lambda _: True)
+    monkeypatch.setattr(scorer, "load_encoder", in_half)
+    half = Scorer(written[0])
+    assert half._is_flat
+    for ours, theirs in zip(half.score(documents), loaded.score(documents), strict=True):
+        # Eight bits of each state, through three layers.
+        assert confidences(ours) == pytest.approx(confidences(theirs), abs=0.02)
 
 
 def test_documents_are_read_ahead_in_order_and_not_too_far(

@@ -20,9 +20,10 @@ from transformers import (
     RobertaModel,
 )
 
+from training.lower_layers import LowerLayers
 from training.model import varlen
 from training.model.coding_model import CodingModel, encode_packed
-from training.model.encoder import Lora, add_lora, encode_lower_layers
+from training.model.encoder import Lora, add_lora, encode, encode_lower_layers
 from training.model.head import LabelAttention
 from training.model.packing import PackedWindows, pack_windows
 from training.model.varlen import attend_by_edges, reads_flat_rows
@@ -119,11 +120,13 @@ def test_half_precision_rounds_flat_rows_as_it_rounds_stacks(model: CodingModel)
 @given(made=records)
 def test_the_frozen_layers_are_recalled_in_flat_rows(model: CodingModel, made: Records) -> None:
     flat = pack_windows(made, pad_token_id=PAD, flat=True, max_stack_tokens=64)
+    states = []
     with torch.no_grad():
-        lower = [
-            encode_lower_layers(model.encoder, 2, stack.input_ids_WT, stack.mask_WT, stack.edges)
-            for stack in flat.stacks
-        ]
+        for window in [window for record in made for window in record]:
+            (row,) = pack_windows([[window]], pad_token_id=PAD, flat=True).stacks
+            states.append(encode_lower_layers(model.encoder, 2, row.input_ids_WT, None, row.edges)[0])
+        lengths = [[len(window) for window in record] for record in made]
+        lower = LowerLayers(torch.cat(states).numpy(), lengths).recall(range(len(made)), stacks=flat.stacks)
         recalled_NH = encode_packed(model.encoder, flat, lower=lower, num_lower_layers=2)
         whole_NH = encode_packed(model.encoder, pack_windows(made, pad_token_id=PAD))
     torch.testing.assert_close(recalled_NH, whole_NH, atol=SINGLE, rtol=SINGLE)
@@ -145,6 +148,35 @@ def test_the_flat_forward_compiles_as_one_graph_for_every_shape(model: CodingMod
             expected_NH = encode_packed(model.encoder, flat)
             torch.testing.assert_close(encode_packed(compiled, flat), expected_NH, atol=SINGLE, rtol=SINGLE)
     assert graphs == 1
+
+
+@pytest.mark.parametrize("make", [bert, modern_bert])
+@pytest.mark.parametrize("compiles", [False, True])
+def test_the_kernel_takes_what_it_is_given_forward_and_backward(
+    make: Callable[[], PreTrainedModel], compiles: bool
+) -> None:
+    # The meta device runs no kernel, but checks how each is called.
+    encoder = coding_model(make).encoder.to("meta", torch.bfloat16)
+    called, kernel = list[tuple[int, int]](), varlen.varlen_attn
+
+    def seen(*given: object, window_size: tuple[int, int], **named: object) -> object:
+        called.append(window_size)
+        return kernel(*given, window_size=window_size, **named)
+
+    flat = pack_windows(random_records(np.random.default_rng()), pad_token_id=PAD, flat=True)
+    (stack,) = flat.to(torch.device("meta")).stacks
+    torch.compiler.reset()
+    run = torch.compile(encoder, backend="aot_eager", fullgraph=True, dynamic=True) if compiles else encoder
+    with pytest.MonkeyPatch.context() as patch:
+        if not compiles:
+            patch.setattr(varlen, "varlen_attn", seen)
+        hidden_WTH = encode(run, stack.input_ids_WT, None, stack.edges)
+        hidden_WTH.float().sum().backward()
+    assert (hidden_WTH.shape, hidden_WTH.dtype) == ((*stack.input_ids_WT.shape, HIDDEN), torch.bfloat16)
+    assert all(value.grad is not None for name, value in encoder.named_parameters() if "lora_" in name)
+    everything, four = (-1, -1), (4, 4)
+    wanted = {bert: [everything] * 4, modern_bert: [everything, four, four, everything]}[make]
+    assert compiles or called == wanted
 
 
 @pytest.fixture
