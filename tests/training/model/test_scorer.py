@@ -130,10 +130,17 @@ def test_an_encoder_in_half_precision_scores_nearly_the_same(
         assert confidences(ours) == pytest.approx(confidences(theirs), abs=0.02)
 
 
+@pytest.fixture
+def reads_ahead(loaded: Scorer, monkeypatch: pytest.MonkeyPatch) -> Scorer:
+    """As for a GPU."""
+    monkeypatch.setattr(loaded, "_reads_ahead", True)
+    return loaded
+
+
 def test_documents_are_read_ahead_in_order_and_not_too_far(
-    loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
+    reads_ahead: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, read = loaded.score(documents), list[int]()
+    whole, read = reads_ahead.score(documents), list[int]()
     monkeypatch.setattr(scorer, "_DOCUMENTS_A_CHUNK", 2)
     monkeypatch.setattr(scorer, "_CHUNKS_AHEAD", 2)
     monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 40)
@@ -143,22 +150,31 @@ def test_documents_are_read_ahead_in_order_and_not_too_far(
         return cut_windows(part, **options)
 
     monkeypatch.setattr(scorer, "cut_windows", counted)
-    first = next(iter(loaded._read_ahead(documents)))
+    first = next(iter(reads_ahead._read_ahead(documents)))
     assert first.windows.input_ids
     assert sum(read) <= 6
-    for parts, one in zip(loaded.score(documents), whole, strict=True):
+    for parts, one in zip(reads_ahead.score(documents), whole, strict=True):
         assert confidences(parts) == pytest.approx(confidences(one), abs=1e-6)
+    assert sum(read) >= len(documents)
+
+
+def test_reading_ahead_gives_what_reading_in_turn_gives(
+    loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_turn = loaded.score(documents * 12)
+    monkeypatch.setattr(loaded, "_reads_ahead", True)
+    assert loaded.score(documents * 12) == in_turn
 
 
 def test_what_fails_in_the_reading_thread_is_raised(
-    loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
+    reads_ahead: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> list[TokenWindows]:
         raise ValueError("no tokens today")
 
     monkeypatch.setattr(scorer, "cut_windows", fail)
     with pytest.raises(ValueError, match="no tokens today"):
-        loaded.score(documents)
+        reads_ahead.score(documents)
 
 
 @pytest.mark.parametrize("is_flat", [False, True])
