@@ -17,6 +17,7 @@ from torch import Tensor
 
 __all__ = [
     "CPU_STACK_TOKENS",
+    "MAX_ROW_TOKENS",
     "MAX_STACK_TOKENS",
     "MAX_TOKENS_A_PASS",
     "PackedWindows",
@@ -29,6 +30,8 @@ __all__ = [
 
 MAX_TOKENS_A_PASS: Final = 2**15
 """Hidden states held at once, in tokens; a record of more is encoded alone."""
+MAX_ROW_TOKENS: Final = MAX_TOKENS_A_PASS * 9 // 8
+"""Of a flat row: with room for special tokens, which a pass does not count and which would make a second, small row."""
 # On two cores a pass over fewer tokens than the first costs more a token; over more than the second, no less.
 _MIN_STACK_TOKENS: Final = 2048
 MAX_STACK_TOKENS: Final = 8192
@@ -123,12 +126,12 @@ def pack_windows(
         pad_token_id: What fills the ends of the shorter windows of a stack.
         flat: In flat rows instead, for an encoder that ``varlen.reads_flat_rows``.
         max_stack_tokens: Tokens that a stack or a flat row may hold, padding included; a longer window is one of its
-            own. MAX_STACK_TOKENS, and in flat rows MAX_TOKENS_A_PASS, when None.
+            own. MAX_STACK_TOKENS, and in flat rows MAX_ROW_TOKENS, when None.
     """
     windows = [window for record in records for window in record]
     lengths = [len(window) for window in windows]
     if flat:
-        groups = group_by_tokens(lengths, max_tokens=max_stack_tokens or MAX_TOKENS_A_PASS)
+        groups = group_by_tokens(lengths, max_tokens=max_stack_tokens or MAX_ROW_TOKENS)
         stacks = tuple(_flat_row(rows, windows) for rows in groups)
     else:
         alike = _like_lengths(lengths, max_stack_tokens=max_stack_tokens or MAX_STACK_TOKENS)

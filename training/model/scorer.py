@@ -33,7 +33,14 @@ from training.model.evidence import find_evidence, words_of_windows
 from training.model.head import LabelAttention, LabelVectors
 from training.model.lexical import LexicalMatch
 from training.model.openvino_encoder import faster_on_cpu
-from training.model.packing import CPU_STACK_TOKENS, MAX_STACK_TOKENS, MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
+from training.model.packing import (
+    CPU_STACK_TOKENS,
+    MAX_ROW_TOKENS,
+    MAX_STACK_TOKENS,
+    MAX_TOKENS_A_PASS,
+    group_by_tokens,
+    pack_windows,
+)
 from training.model.shortlist import MAX_LABELS_IN_FULL, NUM_SHORTLISTED, Shortlist
 from training.model.varlen import reads_flat_rows
 from training.model.windows import TokenWindows, cut_windows
@@ -113,7 +120,7 @@ class Scorer:
         encoder = load_encoder(folder / "encoder", dtype=dtype).to(self._device).eval()
         with torch.inference_mode():
             self._is_flat = reads_flat_rows(encoder)
-        self._max_stack_tokens = MAX_TOKENS_A_PASS if self._is_flat else MAX_STACK_TOKENS
+        self._max_stack_tokens = MAX_ROW_TOKENS if self._is_flat else MAX_STACK_TOKENS
         self._encoder: nn.Module = encoder
         if self._device.type == "cpu" and not self._is_flat:
             self._encoder = faster_on_cpu(encoder)

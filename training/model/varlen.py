@@ -28,8 +28,9 @@ __all__ = ["attend_by_edges", "reads_flat_rows"]
 logger = logging.getLogger(__name__)
 
 _NAME: Final = "chartloop_varlen"
-_TOLERANCE: Final = 0.03
-"""Greatest share by which states, or gradients, may differ from those of stacks; half precision gives 0.013."""
+_TOLERANCES: Final = (0.05, 0.1)
+"""Greatest share of their norm by which states may differ from those of stacks, and gradients. Half precision gives
+0.013 on six layers; windows that read each other, 0.055 on random weights and 0.7 on trained ones."""
 _LENGTHS: Final = (300, 2, 40, 129, 7, 64, 3)
 """Windows of the comparison, in tokens: some within a sliding window and some beyond, none by the next in order."""
 
@@ -59,14 +60,14 @@ def reads_flat_rows(encoder: PreTrainedModel) -> bool:
     before, was_training = encoder.config._attn_implementation, encoder.training
     try:
         attend_by_edges(encoder.eval())
-        apart = _difference(encoder)
+        apart = _differences(encoder)
     # Which errors a kernel can raise is nowhere documented; whatever it is, stacks still serve.
     except Exception as error:
         problem = f"fail ({type(error).__name__})"
     else:
-        if apart <= _TOLERANCE:
+        if all(share <= most for share, most in zip(apart, _TOLERANCES, strict=False)):
             return True
-        problem = f"differ by {apart:.2g}"
+        problem = f"differ by {max(apart):.2g}"
     finally:
         encoder.train(was_training)
     encoder.set_attn_implementation(before)
@@ -83,8 +84,8 @@ def _has_kernel(encoder: nn.Module) -> bool:
     return device == "cuda" and dtype in (torch.bfloat16, torch.float16)
 
 
-def _difference(encoder: PreTrainedModel) -> float:
-    """By which share of their norm the states of flat rows differ from those of stacks, or the gradients."""
+def _differences(encoder: PreTrainedModel) -> list[float]:
+    """By which share of their norm the states of flat rows differ from those of stacks, and the gradients."""
     vocabulary, pad = int(encoder.config.vocab_size), int(encoder.config.pad_token_id or 0)
     draws = torch.Generator().manual_seed(0)
     longest = int(encoder.config.max_position_embeddings) - 2
@@ -94,10 +95,7 @@ def _difference(encoder: PreTrainedModel) -> float:
     flat, stacked = (
         _run(encoder, pack_windows(records, pad_token_id=pad, flat=flat).to(device)) for flat in (True, False)
     )
-    return max(
-        float((ours - theirs).norm() / theirs.norm().clamp(min=1e-12))
-        for ours, theirs in zip(flat, stacked, strict=True)
-    )
+    return [float((ours - theirs).norm() / theirs.norm()) for ours, theirs in zip(flat, stacked, strict=True)]
 
 
 def _run(encoder: nn.Module, windows: PackedWindows) -> list[Tensor]:
@@ -108,7 +106,8 @@ def _run(encoder: nn.Module, windows: PackedWindows) -> list[Tensor]:
         return [hidden_NH.float().flatten()]
     draws = torch.Generator().manual_seed(1)
     towards_NH = torch.randn(hidden_NH.shape, generator=draws).to(hidden_NH.device)
-    gradients = torch.autograd.grad((hidden_NH.float() * towards_NH).sum(), trained)
+    loss = (hidden_NH.float() * towards_NH).sum()
+    gradients = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
     return [hidden_NH.detach().float().flatten(), torch.cat([gradient.float().flatten() for gradient in gradients])]
 
 

@@ -177,11 +177,12 @@ def test_what_fails_in_the_reading_thread_is_raised(
         reads_ahead.score(documents)
 
 
-@pytest.mark.parametrize("is_flat", [False, True])
+@pytest.mark.parametrize(("is_flat", "fits"), [(False, 256), (True, 288)])
 def test_passes_shrink_until_memory_suffices_and_it_is_said(
     written: tuple[Path, CodingModel],
     documents: list[tuple[Note, ...]],
     is_flat: bool,
+    fits: int,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -199,7 +200,7 @@ def test_passes_shrink_until_memory_suffices_and_it_is_said(
     monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 2000)
     for found, one in zip(small.score(documents), whole, strict=True):
         assert confidences(found) == pytest.approx(confidences(one), abs=1e-6)
-    assert caplog.messages[-1] == "out of memory: the encoder now reads at most 256 tokens at once"
+    assert caplog.messages[-1] == f"out of memory: the encoder now reads at most {fits} tokens at once"
     room = 10
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         small.score(documents)
