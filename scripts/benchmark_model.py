@@ -8,6 +8,7 @@ Runs on random weights of real shapes, without network and without optional pack
 
 import argparse
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -52,16 +53,14 @@ SUITES: Final = {
 }
 
 
-def _measure(suite: Suite) -> list[Row]:
+def _measure(suite: Suite) -> Iterator[Row]:
     device, dtype, rounds, labels = suite.device, suite.dtype, suite.rounds, suite.label_spaces
     precision = "bf16" if dtype == torch.bfloat16 else "fp32"
     ceiling = matmul_ceiling(device, dtype)
-    rows = [
-        Row(f"matmul ceiling, {precision}", ceiling / 1e12, "TFLOP/s"),
-        Row("copy ceiling", copy_ceiling(device) / 1e9, "GB/s"),
-    ]
+    yield Row(f"matmul ceiling, {precision}", ceiling / 1e12, "TFLOP/s")
+    yield Row("copy ceiling", copy_ceiling(device) / 1e9, "GB/s")
     for shape in suite.shapes:
-        rows += training_rows(
+        yield from training_rows(
             shape,
             num_steps=suite.num_steps,
             rounds=rounds,
@@ -70,7 +69,7 @@ def _measure(suite: Suite) -> list[Row]:
             device=device,
             precision=precision,
         )
-        rows += forward_rows(
+        yield from forward_rows(
             shape,
             num_labels=labels[0],
             num_notes=suite.num_notes,
@@ -79,11 +78,11 @@ def _measure(suite: Suite) -> list[Row]:
             device=device,
             dtype=dtype,
         )
-        rows += label_space_rows(
+        yield from label_space_rows(
             shape, label_spaces=labels, num_notes=suite.num_notes // 2, rounds=rounds, device=device, dtype=dtype
         )
-        rows += length_rows(shape, num_labels=labels[0], rounds=rounds, device=device, dtype=dtype)
-    return [*rows, Row("peak memory of all of the above", peak_gigabytes(device), "GB")]
+        yield from length_rows(shape, num_labels=labels[0], rounds=rounds, device=device, dtype=dtype)
+    yield Row("peak memory of all of the above", peak_gigabytes(device), "GB")
 
 
 def main() -> None:
@@ -94,14 +93,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.suite == "gpu" and not torch.cuda.is_available():
         parser.error("--suite gpu: torch sees no GPU; install the CUDA build of torch, or measure --suite cpu")
-    rows = _measure(SUITES[options.suite])
-    for row in rows:
-        beside = f"   {row.ratio:.2f} times {row.peer} ({row.peer_value:,.4g})" if row.ratio else ""
-        sys.stdout.write(f"{row.metric:<75} {row.value:>10,.4g} {row.unit}{beside}\n")
     gpu = torch.cuda.get_device_name() if options.suite == "gpu" else None
     path = options.json or RESULTS / "model" / f"{options.suite}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_results(path, rows, gpu=gpu, threads=torch.get_num_threads())
+    rows = list[Row]()
+    for row in _measure(SUITES[options.suite]):
+        beside = f"   {row.ratio:.2f} times {row.peer} ({row.peer_value:,.4g})" if row.ratio else ""
+        sys.stdout.write(f"{row.metric:<75} {row.value:>10,.4g} {row.unit}{beside}\n")
+        sys.stdout.flush()
+        # What was measured stays when something later fails.
+        rows.append(row)
+        write_results(path, rows, gpu=gpu, threads=torch.get_num_threads())
     sys.stdout.write(f"{path}\n")
 
 
