@@ -26,7 +26,7 @@ from training.checkpoints import Checkpoints
 from training.config import TrainConfig
 from training.optimisers import Optimisers
 from training.processes import share, take_over_weights
-from training.step import PassTooLargeError, train_step
+from training.step import NotFiniteError, PassTooLargeError, train_step
 
 __all__ = ["FitResult", "fit"]
 
@@ -108,13 +108,18 @@ def fit(
         prepared.train()
         order = np.random.default_rng([config.seed, epoch]).permutation(len(windows))
         chosen = order[at * options.batch_records : (at + 1) * options.batch_records]
-        loss = passes.take(
-            lambda batches: train_step(
-                prepared, batches, optimisers=optimisers, accelerator=accelerator, config=config
-            ),
-            [windows[int(row)] for row in chosen],
-            step=progress.step,
-        )
+        rows = [windows[int(row)] for row in chosen]
+        try:
+            loss = passes.take(
+                lambda taken: train_step(
+                    prepared, taken, optimisers=optimisers, accelerator=accelerator, config=config
+                ),
+                rows,
+                step=progress.step,
+            )
+        except NotFiniteError as error:
+            named = ", ".join(row["record_id"] for row in rows)
+            raise ValueError(f"step {progress.step + 1}, records {named}: {error}") from None
         progress.step += 1
         if progress.step % _TRIM_STEPS == 0:
             _return_free_memory()

@@ -16,7 +16,11 @@ from training.batches import Batch
 from training.config import TrainConfig
 from training.optimisers import Optimisers
 
-__all__ = ["PassTooLargeError", "code_loss", "evidence_loss", "num_lower_layers", "train_step"]
+__all__ = ["NotFiniteError", "PassTooLargeError", "code_loss", "evidence_loss", "num_lower_layers", "train_step"]
+
+
+class NotFiniteError(ValueError):
+    """Loss or gradient is not finite; the weights are as they were before the step."""
 
 
 class PassTooLargeError(Exception):
@@ -58,7 +62,7 @@ def train_step(
         The loss over the whole batch, a mean over its records, those of other processes included.
 
     Raises:
-        ValueError: Loss or gradient is not finite; the weights are as they were before the step.
+        NotFiniteError: The step was not taken.
         PassTooLargeError: Memory does not suffice.
     """
     labels_S = passes[0].labels_S
@@ -72,9 +76,9 @@ def train_step(
         raise PassTooLargeError from None
     loss_of_step, norm = optimisers.combine(loss, labels_S, max_norm=config.optimisation.max_gradient_norm)
     if not (math.isfinite(loss_of_step) and math.isfinite(norm)):
-        raise ValueError(
+        raise NotFiniteError(
             f"the loss ({loss_of_step}) or the gradient norm ({norm}) is not finite; the step was not taken: "
-            "lower the learning rates, or set optimisation.precision to fp32"
+            "lower the learning rates, set optimisation.precision to fp32, or lower the weights of the records' codes"
         )
     optimisers.step()
     optimisers.zero_grad()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from training.corpus import Corpus
+from training.label_sampler import LabelSampler
 from training.step import code_loss, evidence_loss
 
 # Losses of the first ten steps. A change of them is a change of what is trained: state it where it is made.
@@ -79,10 +80,26 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(start_fit: Any) -> No
         adjusted.append(model)
 
     adjusted: list[torch.nn.Module] = []
-    with pytest.raises(ValueError, match=r"is not finite; the step was not taken: lower the learning rates"):
+    with pytest.raises(ValueError, match=r"step 1, records r\d.*is not finite; the step was not taken: lower the lea"):
         start_fit(adjust=adjust)
     for name, value in adjusted[0].named_parameters():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_code_of_a_weight_beyond_measure_stops_before_the_update_and_names_its_records(start_fit: Any) -> None:
+    adjusted: list[torch.nn.Module] = []
+    sample = LabelSampler.sample
+
+    def overflowing(*given: Any, **options: Any) -> Any:
+        labels, weights = sample(*given, **options)
+        weights[0] = 3e38
+        return labels, weights
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LabelSampler, "sample", overflowing)
+        with pytest.raises(ValueError, match=r"step 1, records r\d+, r\d+, r\d+, r\d+: the loss"):
+            start_fit(adjust=adjusted.append)
+    assert all(torch.isfinite(value).all() for value in adjusted[0].parameters())
 
 
 def test_early_stopping_keeps_the_best_weights(start_fit: Any) -> None:
