@@ -99,7 +99,9 @@ def test_flat_rows_give_what_stacks_give_and_each_record_alone(model: CodingMode
     found = {name: loss_and_gradients(model, packs) for name, packs in packs_of(made).items()}
     for name in ("alone", "rows", "one row"):
         for ours, theirs in zip(found[name], found["stacks"], strict=True):
-            torch.testing.assert_close(ours, theirs, atol=SINGLE, rtol=SINGLE, msg=lambda text, name=name: name + text)
+            # Sums cancel: the rounding of a small gradient is that of the large ones.
+            apart, largest = float((ours - theirs).abs().max()), float(theirs.abs().max())
+            assert apart <= SINGLE * max(largest, 1), name
 
 
 def random_records(draw: np.random.Generator) -> Records:
