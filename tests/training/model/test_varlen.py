@@ -37,7 +37,7 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 64,
 }
-# Sums in another order, through four layers; in half precision a share of the norm, of which rounding takes up to 0.04.
+# Sums in another order, through four layers; in half precision a share of the norm, and twice of it for gradients.
 SINGLE, HALF = 1e-5, 1e-2
 
 Records = list[list[list[int]]]
@@ -108,14 +108,12 @@ def random_records(draw: np.random.Generator) -> Records:
     return [[[FIRST, *draw.integers(3, VOCABULARY, draw.integers(0, 60)).tolist(), LAST]] for _ in range(8)]
 
 
-def test_half_precision_rounds_flat_rows_as_it_rounds_stacks(model: CodingModel) -> None:
+def test_the_same_in_half_precision(model: CodingModel) -> None:
     packs = packs_of(random_records(np.random.default_rng()))
-    exact = loss_and_gradients(model, packs["stacks"])
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = {name: loss_and_gradients(model, packs[name]) for name in ("one row", "stacks")}
-    for flat, stacked, true in zip(rounded["one row"], rounded["stacks"], exact, strict=True):
-        errors = [float((found - true).norm() / true.norm()) for found in (flat, stacked)]
-        assert abs(errors[0] - errors[1]) < HALF
+        flat, stacked = (varlen._run(model.encoder, packs[name][0]) for name in ("one row", "stacks"))
+    for ours, theirs, most in zip(flat, stacked, (HALF, 2 * HALF), strict=True):
+        assert float((ours - theirs).norm() / theirs.norm()) < most
 
 
 @settings(max_examples=10, deadline=None)
