@@ -38,17 +38,32 @@ class Suite:
     """A pass."""
     label_spaces: tuple[int, ...]
     """Numbers of labels; the first where nothing else is said."""
+    compiles: bool
+    """Whether the forward is compiled by PyTorch too, which takes minutes."""
 
 
 _CPU, _GPU = torch.device("cpu"), torch.device("cuda")
 _LABELS = (2_000, 20_000, 80_000)
 SUITES: Final = {
     # Whether everything runs here at all; its figures say nothing.
-    "smoke": Suite(_CPU, torch.float32, (TINY,), rounds=1, num_steps=1, num_notes=2, label_spaces=(100, 200)),
-    "quick": Suite(_CPU, torch.float32, (MINILM,), rounds=1, num_steps=2, num_notes=8, label_spaces=_LABELS[:2]),
-    "cpu": Suite(_CPU, torch.float32, (MINILM,), rounds=3, num_steps=4, num_notes=32, label_spaces=_LABELS),
+    "smoke": Suite(
+        _CPU, torch.float32, (TINY,), rounds=1, num_steps=1, num_notes=2, label_spaces=(100, 200), compiles=False
+    ),
+    "quick": Suite(
+        _CPU, torch.float32, (MINILM,), rounds=1, num_steps=2, num_notes=8, label_spaces=_LABELS[:2], compiles=False
+    ),
+    "cpu": Suite(
+        _CPU, torch.float32, (MINILM,), rounds=3, num_steps=4, num_notes=32, label_spaces=_LABELS, compiles=True
+    ),
     "gpu": Suite(
-        _GPU, torch.bfloat16, (MINILM, MODERNBERT), rounds=5, num_steps=20, num_notes=512, label_spaces=_LABELS
+        _GPU,
+        torch.bfloat16,
+        (MINILM, MODERNBERT),
+        rounds=5,
+        num_steps=20,
+        num_notes=512,
+        label_spaces=_LABELS,
+        compiles=True,
     ),
 }
 
@@ -73,6 +88,7 @@ def _measure(suite: Suite) -> Iterator[Row]:
             shape,
             num_labels=labels[0],
             num_notes=suite.num_notes,
+            compiles=suite.compiles,
             rounds=rounds,
             ceiling=ceiling,
             device=device,

@@ -136,6 +136,8 @@ def fit(
             before_checkpoint()
             kept.save(progress)
     optimisers.before_reading_all()
+    # The model that comes back runs in full precision, as it is served.
+    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
     if held_out_score is not None:
         kept.load_best(model)
     return FitResult(progress.best_epoch or num_epochs, progress.step)

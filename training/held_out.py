@@ -32,13 +32,14 @@ def score_windows(
     num_lower_layers: int,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[None]],
+    flat: bool = False,
 ) -> NDArray[Any]:
-    """Logits [N, L] of every label for every record."""
+    """Logits [N, L] of every label for every record; windows in flat rows where ``flat``."""
     model.eval()
     logits = []
     for first in range(0, len(windows), _RECORDS_A_PASS):
         rows = windows[first : first + _RECORDS_A_PASS]
-        packed = pack_windows(rows["input_ids"], pad_token_id=pad_token_id).to(device)
+        packed = pack_windows(rows["input_ids"], pad_token_id=pad_token_id, flat=flat).to(device)
         lower = None
         if lower_layers is not None:
             lower = [states.to(device) for states in lower_layers.recall(rows["row"], stacks=packed.stacks)]

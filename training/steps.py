@@ -110,13 +110,13 @@ class Steps:
                 accelerator=self._accelerator,
                 checkpoints=self._folder / stage,
                 stop_after_epochs=epochs,
-                held_out_score=(lambda: self._held_out_score(model)) if hold_out else None,
+                held_out_score=(lambda: self._held_out_score(model, flat=flat)) if hold_out else None,
                 report=report,
                 before_checkpoint=self._run.flush if self._run is not None else lambda: None,
             )
         return Fitted(model, wrapped, result)
 
-    def _held_out_score(self, model: CodingModel) -> float:
+    def _held_out_score(self, model: CodingModel, *, flat: bool) -> float:
         windows = self._corpus.held_out_windows()
         logits_NL = score_windows(
             model,
@@ -126,6 +126,7 @@ class Steps:
             num_lower_layers=num_lower_layers(model, self._config),
             device=self._accelerator.device,
             autocast=self._accelerator.autocast,
+            flat=flat,
         )
         gold_NL, known_NL = gold_and_known(windows, num_labels=logits_NL.shape[1])
         # At the end of the ranking a masked code keeps no other from its place.

@@ -17,7 +17,8 @@ from scripts.model_benchmark.shapes import PAD, EncoderShape, random_notes
 from scripts.model_benchmark.sorted_batches import BATCH_WINDOWS, is_installed
 from scripts.model_benchmark.timing import peak_gigabytes, seconds, side_by_side
 from scripts.model_benchmark.ways import NOTES_A_BATCH, SIGMA, Forward, Notes
-from training.model.packing import pack_windows
+from scripts.model_benchmark.work import work_rows
+from training.model.packing import PackedWindows, pack_windows
 
 __all__ = ["forward_rows", "label_space_rows", "length_rows"]
 
@@ -31,6 +32,7 @@ def forward_rows(
     *,
     num_labels: int,
     num_notes: int,
+    compiles: bool,
     rounds: int,
     ceiling: float,
     device: torch.device,
@@ -39,7 +41,7 @@ def forward_rows(
     """Tokens and notes a second beside each peer, share of the ceiling, padding, and how far answers differ."""
     forward = Forward.make(shape, num_labels=num_labels, device=device, dtype=dtype)
     notes = random_notes(num_notes, shape=shape, sigma=SIGMA, seed=1)
-    variants, peers = _variants(forward, notes), _peers(forward)
+    variants, peers = _variants(forward, notes, compiles=compiles), _peers(forward)
     ways = {"packed": forward.packed, **variants, **peers}
     taken = side_by_side(
         {name: partial(seconds, partial(way, notes), device) for name, way in ways.items()}, rounds=rounds
@@ -61,20 +63,25 @@ def forward_rows(
         for name in variants
     ]
     rows.append(Row(f"{prefix} share of the matmul ceiling", flop / taken["packed"] / ceiling, "share"))
-    rows.append(_padding_row(prefix, notes, num_tokens=num_tokens, flat=forward.is_flat))
+    packed = pack_windows(notes, pad_token_id=PAD, flat=forward.is_flat, max_stack_tokens=forward.max_stack_tokens)
+    rows += work_rows(prefix, notes, packed=packed, shape=shape, encoder=forward.encoder, itemsize=dtype.itemsize)
+    rows.append(_padding_row(prefix, notes, packed, num_tokens=num_tokens))
     rows += _alone_rows(prefix, forward, notes)
     ours, theirs = torch.stack(forward.packed(notes)), torch.stack(forward.one_by_one(notes))
     rows.append(Row(f"{prefix} greatest difference of a logit", float((ours - theirs).abs().max()), "logit"))
     return rows
 
 
-def _variants(forward: Forward, notes: Notes) -> dict[str, Way]:
-    """Other ways of ours that a GPU has."""
+def _variants(forward: Forward, notes: Notes, *, compiles: bool) -> dict[str, Way]:
+    """Other ways to run ours."""
     variants = dict[str, Way]()
     if forward.is_flat:
         variants["in stacks instead of flat rows"] = replace(forward, is_flat=False).packed
-    if forward.device.type == "cuda" and (compiled := forward.compiled(notes)) is not None:
-        variants["packed and compiled"] = compiled.packed
+    plain = replace(forward, fast_encoder=forward.encoder)
+    if forward.fast_encoder is not forward.encoder:
+        variants["encoder in PyTorch instead of OpenVINO"] = plain.packed
+    if compiles and (compiled := plain.compiled(notes)) is not None:
+        variants["encoder compiled by PyTorch"] = compiled.packed
     return variants
 
 
@@ -86,8 +93,7 @@ def _peers(forward: Forward) -> dict[str, Way]:
     return peers
 
 
-def _padding_row(prefix: str, notes: Notes, *, num_tokens: int, flat: bool) -> Row:
-    packed = pack_windows(notes, pad_token_id=PAD, flat=flat)
+def _padding_row(prefix: str, notes: Notes, packed: PackedWindows, *, num_tokens: int) -> Row:
     batches = [pad_notes(notes[first : first + NOTES_A_BATCH])[0] for first in range(0, len(notes), NOTES_A_BATCH)]
     return Row(
         f"{prefix} padding",

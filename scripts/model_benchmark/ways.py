@@ -70,6 +70,11 @@ class Forward:
                 shortlist = Shortlist(head, vectors, encode_packed(encoder, sample).float())
         return cls(encoder, _as_served(encoder, device), is_flat, head, vectors, shortlist, device, dtype)
 
+    @property
+    def max_stack_tokens(self) -> int | None:
+        """As a served model has it."""
+        return CPU_STACK_TOKENS if self.device.type == "cpu" else None
+
     def compiled(self, notes: Notes) -> "Forward | None":
         """The same with its encoder compiled for any shape; None, and a warning in the log, where that fails."""
         encoder = torch.compile(self.fast_encoder, dynamic=True)
@@ -85,13 +90,14 @@ class Forward:
 
     def packed(self, notes: Notes) -> list[Tensor]:
         """Ours, windows of many notes side by side: logits [L] of each, of shortlisted labels where there are many."""
-        most = CPU_STACK_TOKENS if self.device.type == "cpu" else None
         with torch.inference_mode():
             logits = list[Tensor]()
             lengths = [sum(len(window) - 2 for window in note) for note in notes]
             for group in group_by_tokens(lengths, max_tokens=MAX_TOKENS_A_PASS):
                 records = [notes[at] for at in group]
-                packed = pack_windows(records, pad_token_id=PAD, flat=self.is_flat, max_stack_tokens=most)
+                packed = pack_windows(
+                    records, pad_token_id=PAD, flat=self.is_flat, max_stack_tokens=self.max_stack_tokens
+                )
                 packed = packed.to(self.device)
                 parts = torch.split(encode_packed(self.fast_encoder, packed).float(), list(packed.lengths))
                 logits += [self._score(hidden_MH) for hidden_MH in parts]

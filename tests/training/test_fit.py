@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from training.corpus import Corpus
 from training.label_sampler import LabelSampler
+from training.model.coding_model import CodingModel
+from training.model.packing import pack_windows
+from training.processes import make_accelerator
 from training.step import code_loss, evidence_loss
 
 # Losses of the first ten steps. A change of them is a change of what is trained: state it where it is made.
@@ -126,6 +130,20 @@ def test_a_fit_killed_between_epochs_still_knows_the_best(start_fit: Any) -> Non
     resumed = start_fit(held_out_score=scorer([0.3]), **options)
     assert resumed.result is not None
     assert (resumed.result.best_epoch, resumed.result.num_steps) == (1, 30)
+
+
+def test_a_model_trained_in_half_precision_comes_back_in_full(start_fit: Any, corpus: Corpus) -> None:
+    AcceleratorState._reset_state()
+    try:
+        fitted = start_fit(num_epochs=1, accelerator=make_accelerator("bf16"))
+    finally:
+        AcceleratorState._reset_state()
+    packed = pack_windows(corpus.windows[0:4]["input_ids"], pad_token_id=corpus.tokenizer.pad_token_id)
+    with torch.no_grad():
+        logits_BL, _, _ = fitted.model.eval()(packed)
+        assert torch.equal(logits_BL, CodingModel.forward(fitted.model, packed)[0])
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not torch.equal(logits_BL, CodingModel.forward(fitted.model, packed)[0])
 
 
 def test_losses_by_hand(corpus: Corpus) -> None:

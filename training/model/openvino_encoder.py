@@ -11,7 +11,7 @@ import warnings
 from typing import Final
 
 import torch
-from openvino import CompiledModel, Core
+from openvino import CompiledModel, Core, Model
 from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from training.model.encoder import encode
 
-__all__ = ["faster_on_cpu"]
+__all__ = ["convert", "faster_on_cpu", "on_cpu"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def faster_on_cpu(encoder: nn.Module) -> nn.Module:
         with torch.inference_mode(), warnings.catch_warnings():
             # Tracing warns of every branch that it takes for good; the comparison below shows whether one mattered.
             warnings.simplefilter("ignore")
-            converted = _OpenVinoEncoder(_compile(encoder))
+            converted = on_cpu(convert(encoder))
             worst = max(_difference(encoder, converted, shape) for shape in (_EXAMPLE, *_OTHERS))
     # Which errors a conversion can raise is nowhere documented; whatever it is, PyTorch still serves.
     except Exception as error:
@@ -82,7 +82,8 @@ def faster_on_cpu(encoder: nn.Module) -> nn.Module:
     return converted
 
 
-def _compile(encoder: nn.Module) -> CompiledModel:
+def convert(encoder: nn.Module) -> Model:
+    """An encoder as OpenVINO's graph."""
     input_ids_WT, mask_WT = _windows(encoder, _EXAMPLE)
     # openvino.convert_model does the same, and reports its use to the maker: nothing may leave a hospital unasked.
     frontend = FrontEndManager().load_by_framework("pytorch")
@@ -90,15 +91,24 @@ def _compile(encoder: nn.Module) -> CompiledModel:
     # Both must live until the conversion ends.
     decoder = TorchScriptPythonDecoder(_HiddenStates(encoder), example_input=example)
     loaded = frontend.load(decoder)
-    model = frontend.convert(loaded)
-    options = {
+    return frontend.convert(loaded)
+
+
+def on_cpu(model: Model, **options: str) -> nn.Module:
+    """A converted encoder, to be called as the encoder was; on as many threads as PyTorch uses now.
+
+    Args:
+        model: From ``convert``.
+        **options: OpenVINO's, beside or instead of those that give what PyTorch gives in float32.
+    """
+    given = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",
         "NUM_STREAMS": 1,
         # Other processes use the same cores.
         "ENABLE_CPU_PINNING": False,
     }
-    return Core().compile_model(model, "CPU", options)
+    return _OpenVinoEncoder(Core().compile_model(model, "CPU", given | options))
 
 
 def _windows(encoder: nn.Module, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,25 @@ def test_packed_equals_separate(model: CodingModel, made: list[list[list[int]]])
         torch.testing.assert_close(gradient, of_separate[name], atol=TOLERANCE, rtol=0, msg=name)
 
 
+@pytest.mark.usefixtures("small_stacks")
+def test_packed_equals_separate_in_half_precision(model: CodingModel) -> None:
+    draw = np.random.default_rng()
+    made = [
+        [[FIRST, *draw.integers(3, VOCABULARY, length).tolist(), LAST] for length in draw.integers(1, 30, 5)]
+        for _ in range(8)
+    ]
+    target_L = torch.linspace(-1, 1, NUM_LABELS)
+    with torch.autocast("cpu", torch.bfloat16):
+        packed = model(pack_windows(made, pad_token_id=PAD))[0]
+        separate = torch.cat([model(pack_windows([one], pad_token_id=PAD))[0] for one in made])
+    of_packed, of_separate = (gradients(model, (logits - target_L).square().mean()) for logits in (packed, separate))
+    for one, other in (
+        (packed, separate),
+        *((torch.cat([side[name].flatten() for name in side]) for side in (of_packed, of_separate)),),
+    ):
+        assert torch.linalg.vector_norm(one - other) <= 1e-2 * torch.linalg.vector_norm(other)
+
+
 def test_five_hundred_notes_of_very_unequal_length_give_what_each_gives_alone(model: CodingModel) -> None:
     generator = np.random.default_rng()
     made = []
