@@ -91,7 +91,16 @@ def _speeds(encoder: nn.Module, fp32: nn.Module, attempts: Mapping[str, nn.Modul
     head = make_head(encoder, num_labels=_NUM_LABELS).requires_grad_(requires_grad=False)
     notes = random_notes(_NUM_NOTES, shape=MINILM, sigma=SIGMA, seed=1)
     with torch.inference_mode():
-        plain = Forward(encoder, fp32, False, head, head.label_vectors(), None, _CPU, torch.float32)
+        plain = Forward(
+            encoder=encoder,
+            fast_encoder=fp32,
+            is_flat=False,
+            head=head,
+            vectors=head.label_vectors(),
+            shortlist=None,
+            device=_CPU,
+            dtype=torch.float32,
+        )
     ways = {name: replace(plain, fast_encoder=made).packed for name, made in {"fp32": fp32, **attempts}.items()}
     ways["one by one"] = plain.one_by_one
     taken = side_by_side(
@@ -102,6 +111,12 @@ def _speeds(encoder: nn.Module, fp32: nn.Module, attempts: Mapping[str, nn.Modul
         Row(f"{name}: notes", _NUM_NOTES / took, "notes/s", "eager float32 one by one", eager)
         for name, took in taken.items()
     ]
+
+
+def _greatest_change(codes: tuple[PredictedCode, ...], others: tuple[PredictedCode, ...]) -> float:
+    """Of the confidence of a code that both rank."""
+    one, other = ({code.key: code.confidence for code in side} for side in (codes, others))
+    return max(abs(one[key] - other[key]) for key in one.keys() & other.keys())
 
 
 def _suggested(found: Sequence[tuple[PredictedCode, ...]]) -> set[tuple[int, str]]:
@@ -127,11 +142,7 @@ def _quality(scorer: Scorer, records: list[CodedRecord], attempts: Mapping[str, 
         after = scorer.score(notes)
         wanted, found = _suggested(before), _suggested(after)
         alone = [scorer.score([one])[0] for one in notes[:_NUM_NOTES]]
-        moved = max(
-            abs(one.confidence - other.confidence)
-            for codes, others in zip(alone, after, strict=False)
-            for one, other in zip(codes, others, strict=True)
-        )
+        moved = max(map(_greatest_change, alone, after))
         rows += [
             Row(f"{name}: suggested codes kept", len(wanted & found) / len(wanted), "share of fp32's"),
             Row(f"{name}: suggested codes unchanged", len(wanted & found) / len(wanted | found), "share of both's"),

@@ -95,15 +95,17 @@ def extend(source: Path, folder: Path, *, config: Path) -> None:
 
 
 _SERVE: Final = """
-import resource, sys
+import sys
 from pathlib import Path
+import torch
 from clinical_coding.records import Note
+from scripts.model_benchmark.timing import peak_gigabytes
 from training.model import Scorer
 
 scorer = Scorer(Path(sys.argv[1]))
 for text in map(Path.read_text, sorted(Path(sys.argv[2]).iterdir())):
     scorer.score([[Note(note_id="n1", text=text)]])
-sys.stdout.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
+sys.stdout.write(str(peak_gigabytes(torch.device("cpu"))))
 """
 
 

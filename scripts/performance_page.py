@@ -1,4 +1,4 @@
-"""docs/performance.md and its plots, written from benchmark results; no figure is typed by hand.
+"""docs/performance.md and its plots, written from benchmark results; every figure in its tables is one on file.
 
 python -m scripts.performance_page
 """
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from clinical_coding.artefact import publish
 from scripts.benchmark_results import RESULTS
-from scripts.performance_plots import plot_beside_peers, plot_label_spaces
+from scripts.performance_plots import OURS, plot_beside_peers, plot_label_spaces
 
 __all__ = ["render"]
 
@@ -32,24 +32,30 @@ One script measures ours and each peer in the same run, in turning order, on the
 figures are medians over rounds, after one that does not count. Weights are random, of real shapes; note lengths are
 log-normal with a median of 350 words, sigma 0.9, at most 6,000 words. The first rows are the ceilings: a large matrix
 product in the working precision, and a copy. A ratio is ours over the peer's: of notes or tokens a second more is
-better, of a time or of padding less.
+better, of time, memory, padding, arithmetic or traffic less. Time is what differs from run to run; what is counted
+(padding, arithmetic, traffic) does not.
 
 - *padded Trainer*: `transformers.Trainer` with PEFT on the same LoRA placement, notes of a batch of 8 padded to its
   longest, the same sampled labels, loss and precision; attention drops nothing on either side, since fast kernels
   cannot. Ours packs windows of like length, updates only the label rows that a step scores, drops in the layers with
   LoRA alone, and draws eight elements' dropout from one random word.
-- *packed*: ours, nothing stored. *Lower layers stored*: the output of the frozen layers below LoRA is read from disk.
 - Forward: ours runs as a served model does, packed windows of many notes, and on CPUs the encoder through OpenVINO.
   *one by one*: eager PyTorch, a note at a time. *padded*: eager, batches of 8 padded to the longest.
-  *sentence-transformers*: its own batching by length, then the same head.
+  *sentence-transformers*: its own `encode` over the same windows, given as token ids, sorted by length as it does by
+  itself; then the head as ours runs.
+- Variants are ours in another way, beside ours as it is: *lower layers stored* reads the output of the frozen layers
+  below LoRA from disk; the encoder in eager PyTorch, or compiled by it.
+- Peak memory is that of a fresh process that does nothing else.
 - More than {num_in_full:,} labels are scored in two stages: a rough pass over all of them in {dimensions} dimensions,
   full label attention for the {num_shortlisted:,} best.
 - *share of the matmul ceiling* counts two FLOP for each weight of a layer's matrices and four for each attended pair
-  and channel; a training step counts the layers below LoRA once and those with LoRA twice.
+  and channel; a training step counts the layers below LoRA once and those with LoRA twice. *Traffic* counts the weights
+  once a call of the encoder, and input and output of each matrix for every token.
 
-What is fast is also right: packed equals separate, batched equals single, stored equals computed, several passes equal
-one, two processes equal one, resumed equals uninterrupted, in loss and gradients, by tests over fresh random inputs
-([tests/training](../tests/training)).
+What is fast is also right. Over fresh random inputs, packed equals separate, flat rows equal stacks, stored equals
+computed, several passes equal one, and activation checkpointing changes nothing, in loss and gradients; batched equals
+single in every score; two processes give the losses and weights of one, dropout aside, and a run that was killed those
+of one that was not ([tests/training](../tests/training)).
 
 ## Two CPU cores
 
@@ -60,6 +66,10 @@ one, two processes equal one, resumed equals uninterrupted, in loss and gradient
 ![Time by number of labels](performance-labels.svg)
 
 {table}
+
+Other ways to run ours:
+
+{variants}
 
 ## GPU
 
@@ -84,7 +94,7 @@ by one.
 - Forward: float32 is near the matrix product's ceiling. OpenVINO on CPUs wins what PyTorch's kernels leave; more needs
   a lower precision.
 - Large label spaces: the rough pass still touches every label, once for each four tokens. In training, parameters and
-  optimiser state of the label rows lie in memory, 6 KB a label at 384 channels; a step touches those that it scores.
+  optimiser state of the label rows lie in memory, 9 KB a label at 384 channels; a step touches those that it scores.
 """
 _NO_LABELS: Final = "Not yet measured: `python -m scripts.benchmark_label_space VERSION`"
 _NO_INT8: Final = "Not yet measured, and not offered."
@@ -100,13 +110,13 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| measure | ours | unit | peer | peer's | ratio |", "|---|---:|---|---|---:|---:|"]
+def _table(rows: list[dict[str, Any]], *, ours: str = "ours", peer: str = "peer") -> str:
+    lines = [f"| measure | {ours} | unit | {peer} | {peer}'s | ratio |", "|---|---:|---|---|---:|---:|"]
     for row in rows:
-        peer = ("", "", "")
+        beside = ("", "", "")
         if row["peer"]:
-            peer = (row["peer"], _number(row["peer_value"]), f"{row['ratio']:.2f}")
-        lines.append(f"| {row['metric']} | {_number(row['value'])} | {row['unit']} | {' | '.join(peer)} |")
+            beside = (row["peer"], _number(row["peer_value"]), f"{row['ratio']:.2f}")
+        lines.append(f"| {row['metric']} | {_number(row['value'])} | {row['unit']} | {' | '.join(beside)} |")
     return "\n".join(lines)
 
 
@@ -135,6 +145,7 @@ def render() -> str:
     from training.model.shortlist import DIMENSIONS, MAX_LABELS_IN_FULL, NUM_SHORTLISTED
 
     results = _cpu_results()
+    variants = [row for row in results["rows"] if row["peer"] == OURS]
     return _PAGE.format(
         num_in_full=MAX_LABELS_IN_FULL,
         num_shortlisted=NUM_SHORTLISTED,
@@ -143,7 +154,8 @@ def render() -> str:
         device=_device(results),
         torch=results["versions"]["torch"],
         transformers=results["versions"]["transformers"],
-        table=_table(results["rows"]),
+        table=_table([row for row in results["rows"] if row not in variants]),
+        variants=_table(variants, ours="variant", peer="ours"),
         gpu=_section(_MODEL / "gpu.json", absent=_NO_GPU),
         labels=_section(RESULTS / "label-space.json", absent=_NO_LABELS),
         int8=_section(_MODEL / "int8.json", absent=_NO_INT8),

@@ -11,7 +11,10 @@ from clinical_coding.artefact import publish_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_beside_peers", "plot_label_spaces"]
+__all__ = ["OURS", "plot_beside_peers", "plot_label_spaces"]
+
+OURS: Final = "packed"
+"""The peer of a row that compares ours with itself."""
 
 _BLUE: Final = "#0072B2"
 _GREY: Final = "#999999"
@@ -35,7 +38,7 @@ def _drawn(path: Path, *, height: float) -> "Iterator[Axes]":
 
 def plot_beside_peers(rows: list[dict[str, Any]], path: Path) -> None:
     """Notes a second, ours and each peer's, as pairs of bars."""
-    compared = [row for row in rows if row["peer"] and row["unit"] == "notes/s"][::-1]
+    compared = [row for row in rows if row["peer"] not in (None, OURS) and row["unit"] == "notes/s"][::-1]
     with _drawn(path, height=0.7 + 0.75 * len(compared)) as axes:
         for at, row in enumerate(compared):
             axes.barh(at + 0.19, row["value"], height=0.36, color=_BLUE, label="ours" if at == 0 else None)

@@ -47,7 +47,7 @@ def train(
     training goes on from its last checkpoint when the same command is given again. The last line printed is
     JSON with run id, version and metrics.
 
-    On several GPUs: [bold]accelerate launch --num-processes 4 --module scripts.chartloop train --config ...[/bold];
+    On several GPUs: [bold]accelerate launch --num_processes 4 --module scripts.chartloop train --config ...[/bold];
     each process reads its share of every batch, so set optimisation.batch_records for all of them together.
 
     With --manifest the training set is what was exported, base records included, and the records of the

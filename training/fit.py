@@ -87,39 +87,57 @@ def fit(
     Raises:
         ValueError: A loss or gradient is not finite.
     """
+    try:
+        return _fit(
+            model,
+            windows,
+            _Passes(collator, config.optimisation.max_tokens_a_pass, accelerator),
+            config=config,
+            accelerator=accelerator,
+            kept=Checkpoints(checkpoints, accelerator),
+            num_epochs=stop_after_epochs or config.optimisation.num_epochs,
+            held_out_score=held_out_score,
+            report=report,
+            before_checkpoint=before_checkpoint,
+        )
+    finally:
+        # Model and optimisers would be written into the checkpoints of the next fit, and held until then.
+        accelerator.free_memory()
+
+
+def _fit(
+    model: nn.Module,
+    windows: Dataset,
+    passes: "_Passes",
+    *,
+    config: TrainConfig,
+    accelerator: Accelerator,
+    kept: Checkpoints,
+    num_epochs: int,
+    held_out_score: Callable[[], float] | None,
+    report: Callable[[int, float, float | None], None],
+    before_checkpoint: Callable[[], None],
+) -> FitResult:
     options = config.optimisation
     steps_an_epoch = -(-len(windows) // options.batch_records)
-    # An earlier fit's model and optimiser would be written into this one's checkpoints.
-    accelerator.free_memory()
-    total_steps = options.num_epochs * steps_an_epoch
-    optimisers = Optimisers(model, options, total_steps=total_steps, accelerator=accelerator)
+    optimisers = Optimisers(model, options, total_steps=options.num_epochs * steps_an_epoch, accelerator=accelerator)
     # Gradients are exchanged by the optimisers, which know the rows of label tables: no wrapper that does it too.
     prepared = accelerator.prepare_model(model, evaluation_mode=True)
     take_over_weights(model, accelerator)
     if accelerator.process_index:
         # Dropout of its own: all processes begin with the same random state.
         torch.manual_seed(torch.initial_seed() + accelerator.process_index)
-    kept = Checkpoints(checkpoints, accelerator)
     progress = kept.resume()
-    num_epochs = stop_after_epochs or options.num_epochs
-    passes = _Passes(collator, options.max_tokens_a_pass, accelerator)
     while progress.step < num_epochs * steps_an_epoch and not progress.stopped:
         epoch, at = divmod(progress.step, steps_an_epoch)
         prepared.train()
         order = np.random.default_rng([config.seed, epoch]).permutation(len(windows))
         chosen = order[at * options.batch_records : (at + 1) * options.batch_records]
-        rows = [windows[int(row)] for row in chosen]
-        try:
-            loss = passes.take(
-                lambda taken: train_step(
-                    prepared, taken, optimisers=optimisers, accelerator=accelerator, config=config
-                ),
-                rows,
-                step=progress.step,
-            )
-        except NotFiniteError as error:
-            named = ", ".join(row["record_id"] for row in rows)
-            raise ValueError(f"step {progress.step + 1}, records {named}: {error}") from None
+        loss = passes.take(
+            lambda taken: train_step(prepared, taken, optimisers=optimisers, accelerator=accelerator, config=config),
+            [windows[int(row)] for row in chosen],
+            step=progress.step,
+        )
         progress.step += 1
         if progress.step % _TRIM_STEPS == 0:
             _return_free_memory()
@@ -136,7 +154,7 @@ def fit(
             before_checkpoint()
             kept.save(progress)
     optimisers.before_reading_all()
-    # The model that comes back runs in full precision, as it is served.
+    # Whoever has the model from here on says in which precision it runs.
     accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
     if held_out_score is not None:
         kept.load_best(model)
@@ -157,7 +175,7 @@ class _Passes:
         """Take one step on this process's share of some rows; gives the loss.
 
         Raises:
-            ValueError: A record alone does not fit memory.
+            ValueError: A record alone does not fit memory; a loss or gradient is not finite.
         """
         while True:
             passes = self._collator(
@@ -168,7 +186,10 @@ class _Passes:
                 num_processes=self._accelerator.num_processes,
             )
             try:
-                return take_step([one.to(self._accelerator.device) for one in passes])
+                return take_step(passes)
+            except NotFiniteError as error:
+                named = ", ".join(row["record_id"] for row in rows)
+                raise ValueError(f"step {step + 1}, records {named}: {error}") from None
             except PassTooLargeError:
                 largest = max((one.windows.lengths for one in passes), key=sum)
             if len(largest) == 1:

@@ -61,7 +61,7 @@ class LowerLayers:
             path: Where the states are to lie; what is there already and depends on the same is used.
             weights_sha256: Of the encoder's weights.
             pad_token_id: The tokenizer's.
-            precision: Of the training; bf16 is stored as float16, whose eleven bits hold its eight.
+            precision: Of the training; for bf16 the states are rounded to the eleven bits of float16.
             autocast: Makes the context that sets the precision.
             progress: Called with the number of records done since the last call.
 
@@ -84,6 +84,7 @@ class LowerLayers:
         if mark.is_file() and json.loads(mark.read_text()) == wanted:
             progress(len(lengths))
             return cls(np.memmap(path, dtype, "r", shape=(num_tokens, hidden_size)), lengths)
+        mark.unlink(missing_ok=True)
         states = np.memmap(path, dtype, "w+", shape=(num_tokens, hidden_size))
         encoder.eval()
         device = next(encoder.parameters()).device

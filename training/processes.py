@@ -24,9 +24,15 @@ def is_beside_the_first() -> bool:
     return int(os.environ.get("RANK", "0")) > 0
 
 
-def make_accelerator(precision: Literal["fp32", "bf16"]) -> Accelerator:
-    """Device, precision, and the group of processes."""
+def make_accelerator(precision: Literal["fp32", "bf16"], *, cpu: bool = False) -> Accelerator:
+    """Device, precision, and the group of processes.
+
+    Args:
+        precision: Of training.
+        cpu: Leave a GPU aside.
+    """
     return Accelerator(
+        cpu=cpu,
         mixed_precision="bf16" if precision == "bf16" else "no",
         # A step is one step of the schedule, however many processes share it.
         step_scheduler_with_optimizer=False,

@@ -8,6 +8,7 @@ Shapes: B records, N tokens of all records, S sampled labels, E evidence entries
 import math
 from collections.abc import Sequence
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ def train_step(
 
     Args:
         model: The CodingModel, as the accelerator prepared it.
-        passes: The records of this process's share of the batch; their gradients add up.
+        passes: The records of this process's share of the batch, on any device; their gradients add up.
         optimisers: Of the fit.
         accelerator: Device and precision.
         config: The run's.
@@ -65,7 +66,7 @@ def train_step(
         NotFiniteError: The step was not taken.
         PassTooLargeError: Memory does not suffice.
     """
-    labels_S = passes[0].labels_S
+    labels_S = passes[0].labels_S.to(accelerator.device)
     optimisers.before_reading(labels_S)
     try:
         loss = _backward(model, passes, accelerator=accelerator, config=config)
@@ -88,10 +89,11 @@ def train_step(
 def _backward(model: nn.Module, passes: Sequence[Batch], *, accelerator: Accelerator, config: TrainConfig) -> Tensor:
     """Add the gradients of every pass; gives this process's part of the loss."""
     num_lower = num_lower_layers(model, config)
-    total = passes[0].weights_BS.new_zeros(())
-    for batch in passes:
-        if not batch.windows.lengths:
+    total = torch.zeros((), device=accelerator.device)
+    for one in passes:
+        if not one.windows.lengths:
             continue
+        batch = one.to(accelerator.device)
         logits_BS, attention_SN, _ = model(batch.windows, batch.labels_S, lower=batch.lower, num_lower_layers=num_lower)
         loss = code_loss(logits_BS, batch.targets_BS, batch.weights_BS)
         if config.head.evidence_weight:

@@ -142,7 +142,10 @@ def _train_in_session(
             # Measured before the refit, which would have seen these patients.
             evaluation, predictions = steps.evaluate(bundle, list(corpus.held_out_records()))
         if config.refit:
-            fitted = steps.fit("refit", np.arange(len(corpus.windows)), epochs=fitted.result.best_epoch)
+            best_epoch = fitted.result.best_epoch
+            # Two models would be in memory.
+            del fitted
+            fitted = steps.fit("refit", np.arange(len(corpus.windows)), epochs=best_epoch)
             bundle = steps.write(fitted, **written)
         if dev:
             evaluation, predictions = steps.evaluate(bundle, dev)
@@ -180,6 +183,6 @@ def fit_beside(config: TrainConfig) -> None:
     records = folder / "records.arrow"
     corpus = prepare(config, records=records, folder=folder, accelerator=accelerator, console=quiet)
     steps = Steps(config, corpus, accelerator, None, folder, quiet)
-    fitted = steps.fit("fit", np.flatnonzero(~corpus.held_out), hold_out=True)
+    best_epoch = steps.fit("fit", np.flatnonzero(~corpus.held_out), hold_out=True).result.best_epoch
     if config.refit:
-        steps.fit("refit", np.arange(len(corpus.windows)), epochs=fitted.result.best_epoch)
+        steps.fit("refit", np.arange(len(corpus.windows)), epochs=best_epoch)

@@ -1,6 +1,6 @@
 """Forward: our packed pass over many notes beside the usual ways, by size of the label space, by length of a note."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from scripts.benchmark_results import Row
 from scripts.model_benchmark.padded import pad_notes
-from scripts.model_benchmark.shapes import PAD, EncoderShape, random_notes
-from scripts.model_benchmark.sorted_batches import BATCH_WINDOWS, is_installed
+from scripts.model_benchmark.shapes import EncoderShape, random_notes
+from scripts.model_benchmark.sorted_batches import BATCH_WINDOWS, SortedBatches, is_installed
 from scripts.model_benchmark.timing import peak_gigabytes, seconds, side_by_side
 from scripts.model_benchmark.ways import NOTES_A_BATCH, SIGMA, Forward, Notes
 from scripts.model_benchmark.work import work_rows
-from training.model.packing import PackedWindows, pack_windows
+from training.model.packing import Stack
 
 __all__ = ["forward_rows", "label_space_rows", "length_rows"]
 
@@ -63,10 +63,10 @@ def forward_rows(
         for name in variants
     ]
     rows.append(Row(f"{prefix} share of the matmul ceiling", flop / taken["packed"] / ceiling, "share"))
-    packed = pack_windows(notes, pad_token_id=PAD, flat=forward.is_flat, max_stack_tokens=forward.max_stack_tokens)
-    rows += work_rows(prefix, notes, packed=packed, shape=shape, encoder=forward.encoder, itemsize=dtype.itemsize)
-    rows.append(_padding_row(prefix, notes, packed, num_tokens=num_tokens))
-    rows += _alone_rows(prefix, forward, notes)
+    stacks = [stack for packed in forward.packs(notes) for stack in packed.stacks]
+    rows += work_rows(prefix, notes, stacks=stacks, shape=shape, encoder=forward.encoder, itemsize=dtype.itemsize)
+    rows.append(_padding_row(prefix, notes, stacks, num_tokens=num_tokens))
+    rows += _alone_rows(prefix, forward, notes, rounds=rounds)
     ours, theirs = torch.stack(forward.packed(notes)), torch.stack(forward.one_by_one(notes))
     rows.append(Row(f"{prefix} greatest difference of a logit", float((ours - theirs).abs().max()), "logit"))
     return rows
@@ -89,27 +89,31 @@ def _peers(forward: Forward) -> dict[str, Way]:
     peers: dict[str, Way] = {"one by one": forward.one_by_one, "padded": forward.padded}
     if is_installed():
         name = f"encoder by sentence-transformers, windows sorted by length, batches of {BATCH_WINDOWS}"
-        peers[name] = forward.sorted_batches
+        peers[name] = partial(forward.sorted_batches, SortedBatches(forward.encoder, forward.device))
     return peers
 
 
-def _padding_row(prefix: str, notes: Notes, packed: PackedWindows, *, num_tokens: int) -> Row:
+def _padding_row(prefix: str, notes: Notes, stacks: Sequence[Stack], *, num_tokens: int) -> Row:
     batches = [pad_notes(notes[first : first + NOTES_A_BATCH])[0] for first in range(0, len(notes), NOTES_A_BATCH)]
     return Row(
         f"{prefix} padding",
-        1 - num_tokens / sum(stack.input_ids_WT.numel() for stack in packed.stacks),
+        1 - num_tokens / sum(stack.input_ids_WT.numel() for stack in stacks),
         "share of tokens",
         "padded",
         1 - num_tokens / sum(batch.numel() for batch in batches),
     )
 
 
-def _alone_rows(prefix: str, forward: Forward, notes: Notes) -> list[Row]:
+def _alone_rows(prefix: str, forward: Forward, notes: Notes, *, rounds: int) -> list[Row]:
     """Median and tail of the time of a note that comes alone."""
-    ours, theirs = (
-        np.array([seconds(partial(way, [note]), forward.device) for note in notes]) * 1e3
-        for way in (forward.packed, forward.one_by_one)
-    )
+    ways = {"ours": forward.packed, "theirs": forward.one_by_one}
+    taken = [
+        side_by_side(
+            {name: partial(seconds, partial(way, [note]), forward.device) for name, way in ways.items()}, rounds=rounds
+        )
+        for note in notes
+    ]
+    ours, theirs = (np.array([one[name] for one in taken]) * 1e3 for name in ways)
     return [
         Row(
             f"{prefix} time of a note alone, p{percent}",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scripts.model_benchmark.shapes import PAD
 from training.model.encoder import encode
-from training.model.head import LabelAttention
+from training.model.head import LabelAttention, LabelVectors
 from training.step import code_loss
 
 __all__ = ["PaddedCodingModel", "pad_notes"]
@@ -48,11 +48,10 @@ class PaddedCodingModel(nn.Module):
             if isinstance(table, nn.Embedding):
                 table.sparse = False
 
-    def logits(self, input_ids_BWT: Tensor, mask_BWT: Tensor, read_BM: Tensor, labels_S: Tensor | None) -> Tensor:
-        """Logits [B, S]."""
+    def logits(self, input_ids_BWT: Tensor, mask_BWT: Tensor, read_BM: Tensor, vectors: LabelVectors) -> Tensor:
+        """Logits [B, S] of the labels whose vectors are given."""
         hidden = encode(self.encoder, input_ids_BWT.flatten(0, 1), mask_BWT.flatten(0, 1))
         hidden_BMH = hidden.reshape(*read_BM.shape, -1)
-        vectors = self.head.label_vectors(labels_S)
         scores_BSM = (vectors.query_SH @ torch.tanh(self.head.key(hidden_BMH)).mT).float()
         attention_BSM = scores_BSM.masked_fill(~read_BM[:, None], -torch.inf).softmax(dim=2)
         value_BSM = (vectors.output_SH @ self.head.value(hidden_BMH).mT).float()
@@ -69,4 +68,6 @@ class PaddedCodingModel(nn.Module):
         weights_BS: Tensor,
     ) -> dict[str, Tensor]:
         """The loss, as transformers.Trainer asks for it."""
-        return {"loss": code_loss(self.logits(input_ids_BWT, mask_BWT, read_BM, labels_S), targets_BS, weights_BS)}
+        logits_BS = self.logits(input_ids_BWT, mask_BWT, read_BM, self.head.label_vectors(labels_S))
+        # The Trainer expects the mean.
+        return {"loss": code_loss(logits_BS, targets_BS, weights_BS) / len(logits_BS)}

@@ -39,15 +39,20 @@ class EncoderShape:
 
         Args:
             encoder: One that ``make`` gave, before LoRA.
-            window_tokens: Tokens that a token attends to, itself included.
+            window_tokens: Tokens of its window; a layer with sliding attention reads those near it.
         """
         matrices = sum(
             parameter.numel()
             for name, parameter in encoder.named_parameters()
             if parameter.ndim == 2 and "embed" not in name
         )
-        channels = int(encoder.config.num_hidden_layers * encoder.config.hidden_size)
-        return float(2 * matrices + 4 * channels * window_tokens)
+        config = encoder.config
+        kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+        attended = sum(
+            min(window_tokens, 2 * config.sliding_window + 1) if kind == "sliding_attention" else window_tokens
+            for kind in kinds
+        )
+        return float(2 * matrices + 4 * config.hidden_size * attended)
 
 
 def _bert(**sizes: int) -> PreTrainedModel:

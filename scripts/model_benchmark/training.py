@@ -67,6 +67,7 @@ class _Side:
     """One model with LoRA, ready to be trained by us."""
 
     def __init__(self, encoder: nn.Module, shape: EncoderShape, *, num_labels: int, device: torch.device):
+        self.device = device
         self.head = make_head(encoder, num_labels=num_labels)
         self.model = CodingModel(encoder, self.head).to(device)
         drop_in_top_layers(self.model.encoder, num_top_layers=shape.num_lora_layers)
@@ -81,9 +82,8 @@ class _Side:
         compiled: bool = False,
     ) -> float:
         """Seconds of all steps but the first."""
-        accelerator = make_accelerator(config.optimisation.precision)
-        accelerator.free_memory()
-        device, num_steps, ends = accelerator.device, len(rows) // _BATCH, []
+        accelerator = make_accelerator(config.optimisation.precision, cpu=self.device.type == "cpu")
+        num_steps, ends = len(rows) // _BATCH, []
         optimisers = Optimisers(self.model, config.optimisation, total_steps=num_steps, accelerator=accelerator)
         prepared = accelerator.prepare_model(self.model.train(), evaluation_mode=True)
         with accelerator.autocast():
@@ -95,11 +95,13 @@ class _Side:
         try:
             for step in range(num_steps):
                 batch = rows[step * _BATCH : (step + 1) * _BATCH]
-                passes = [one.to(device) for one in collator(batch, step=step, max_tokens=_MAX_TOKENS_A_PASS)]
+                passes = collator(batch, step=step, max_tokens=_MAX_TOKENS_A_PASS)
                 train_step(prepared, passes, optimisers=optimisers, accelerator=accelerator, config=config)
-                ends.append(now(device))
+                ends.append(now(self.device))
         finally:
             self.model.encoder = plain
+            accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+            accelerator.free_memory()
         return ends[-1] - ends[0]
 
 

@@ -23,7 +23,13 @@ from scripts.model_benchmark.shapes import PAD, EncoderShape, make_head, random_
 from scripts.model_benchmark.sorted_batches import SortedBatches
 from training.model.coding_model import encode_packed
 from training.model.head import LabelAttention, LabelVectors
-from training.model.packing import CPU_STACK_TOKENS, MAX_TOKENS_A_PASS, group_by_tokens, pack_windows
+from training.model.packing import (
+    CPU_STACK_TOKENS,
+    MAX_TOKENS_A_PASS,
+    PackedWindows,
+    group_by_tokens,
+    pack_windows,
+)
 from training.model.shortlist import MAX_LABELS_IN_FULL, NUM_SHORTLISTED, Shortlist
 from training.model.varlen import reads_flat_rows
 
@@ -68,6 +74,9 @@ class Forward:
             if num_labels > MAX_LABELS_IN_FULL:
                 sample = pack_windows(random_notes(4, shape=shape, sigma=SIGMA, seed=6), pad_token_id=PAD).to(device)
                 shortlist = Shortlist(head, vectors, encode_packed(encoder, sample).float())
+            vectors = replace(vectors, bias_S=vectors.bias_S.clone())
+            # As a served model holds it.
+            head.drop_labels()
         return cls(encoder, _as_served(encoder, device), is_flat, head, vectors, shortlist, device, dtype)
 
     @property
@@ -88,19 +97,20 @@ class Forward:
             return None
         return forward
 
+    def packs(self, notes: Notes) -> Iterator[PackedWindows]:
+        """Notes as ours reads them, some in each pass."""
+        lengths = [sum(len(window) - 2 for window in note) for note in notes]
+        for group in group_by_tokens(lengths, max_tokens=MAX_TOKENS_A_PASS):
+            records = [notes[at] for at in group]
+            yield pack_windows(records, pad_token_id=PAD, flat=self.is_flat, max_stack_tokens=self.max_stack_tokens)
+
     def packed(self, notes: Notes) -> list[Tensor]:
         """Ours, windows of many notes side by side: logits [L] of each, of shortlisted labels where there are many."""
         with torch.inference_mode():
             logits = list[Tensor]()
-            lengths = [sum(len(window) - 2 for window in note) for note in notes]
-            for group in group_by_tokens(lengths, max_tokens=MAX_TOKENS_A_PASS):
-                records = [notes[at] for at in group]
-                packed = pack_windows(
-                    records, pad_token_id=PAD, flat=self.is_flat, max_stack_tokens=self.max_stack_tokens
-                )
-                packed = packed.to(self.device)
-                parts = torch.split(encode_packed(self.fast_encoder, packed).float(), list(packed.lengths))
-                logits += [self._score(hidden_MH) for hidden_MH in parts]
+            for packed in self.packs(notes):
+                hidden_NH = encode_packed(self.fast_encoder, packed.to(self.device)).float()
+                logits += [self._score(hidden_MH) for hidden_MH in torch.split(hidden_NH, list(packed.lengths))]
             return logits
 
     def _score(self, hidden_MH: Tensor) -> Tensor:
@@ -133,13 +143,13 @@ class Forward:
                 input_ids_BWT, mask_BWT, read_BM = (
                     part.to(self.device) for part in pad_notes(notes[first : first + NOTES_A_BATCH])
                 )
-                logits += list(model.logits(input_ids_BWT, mask_BWT, read_BM, None))
+                logits += list(model.logits(input_ids_BWT, mask_BWT, read_BM, self.vectors))
             return logits
 
-    def sorted_batches(self, notes: Notes) -> list[Tensor]:
+    def sorted_batches(self, batches: SortedBatches, notes: Notes) -> list[Tensor]:
         """The encoder by sentence-transformers, windows of all notes sorted by length; then the head as ours runs."""
         with self._as_usual():
-            states = SortedBatches(self.encoder, self.device).encode([window for note in notes for window in note])
+            states = batches.encode([window for note in notes for window in note])
             edges = [0, *accumulate(map(len, notes))]
             return [
                 self._score(torch.cat([hidden_TH[1:-1] for hidden_TH in states[start:end]]))

@@ -16,7 +16,7 @@ from scripts.benchmark_results import Row
 from scripts.model_benchmark.padded import pad_notes
 from scripts.model_benchmark.shapes import EncoderShape
 from scripts.model_benchmark.ways import NOTES_A_BATCH
-from training.model.packing import PackedWindows, Stack
+from training.model.packing import Stack
 
 __all__ = ["work_rows"]
 
@@ -52,7 +52,7 @@ def work_rows(
     prefix: str,
     notes: Sequence[Sequence[Sequence[int]]],
     *,
-    packed: PackedWindows,
+    stacks: Sequence[Stack],
     shape: EncoderShape,
     encoder: PreTrainedModel,
     itemsize: int,
@@ -62,7 +62,7 @@ def work_rows(
     Args:
         prefix: Of the rows' names.
         notes: All notes.
-        packed: The same, as ours reads them.
+        stacks: The same, as ours reads them.
         shape: Of the encoder.
         encoder: Before LoRA.
         itemsize: Bytes of a number.
@@ -70,7 +70,7 @@ def work_rows(
     alone: list[Pass] = [[(len(note), max(map(len, note)))] for note in notes]
     batches = [pad_notes(notes[at : at + NOTES_A_BATCH])[0].shape for at in range(0, len(notes), NOTES_A_BATCH)]
     padded: list[Pass] = [[(num * windows, width)] for num, windows, width in batches]
-    ours = _work(map(_of_stack, packed.stacks), shape, encoder, itemsize=itemsize)
+    ours = _work(map(_of_stack, stacks), shape, encoder, itemsize=itemsize)
     rows = []
     for peer, passes in (("one by one", alone), ("padded", padded)):
         theirs, a_note = _work(passes, shape, encoder, itemsize=itemsize), 1 / len(notes)

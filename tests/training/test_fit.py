@@ -60,18 +60,11 @@ def test_a_fit_that_ended_is_not_done_again(start_fit: Any) -> None:
     assert_same_weights(again.weights(), whole.weights(), atol=0)
 
 
-def no_dropout(model: torch.nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-
-
 def test_stored_lower_layers_give_the_losses_of_computed_ones(start_fit: Any) -> None:
-    # Where the frozen layers are run, their dropout is drawn anew in every step; without it both are the same.
-    stored = start_fit(folder="stored", num_epochs=1, adjust=no_dropout)
-    computed = start_fit(folder="computed", num_epochs=1, adjust=no_dropout, cached=False)
-    # States are stored in half precision: 11 bits.
-    assert stored.losses == pytest.approx(computed.losses, rel=2e-3)
+    # The layers above draw the same dropout: those below draw none.
+    stored = start_fit(folder="stored", num_epochs=1)
+    computed = start_fit(folder="computed", num_epochs=1, cached=False)
+    assert stored.losses == pytest.approx(computed.losses, rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(start_fit: Any) -> None:
@@ -135,7 +128,7 @@ def test_a_fit_killed_between_epochs_still_knows_the_best(start_fit: Any) -> Non
 def test_a_model_trained_in_half_precision_comes_back_in_full(start_fit: Any, corpus: Corpus) -> None:
     AcceleratorState._reset_state()
     try:
-        fitted = start_fit(num_epochs=1, accelerator=make_accelerator("bf16"))
+        fitted = start_fit(num_epochs=1, accelerator=make_accelerator("bf16", cpu=True))
     finally:
         AcceleratorState._reset_state()
     packed = pack_windows(corpus.windows[0:4]["input_ids"], pad_token_id=corpus.tokenizer.pad_token_id)

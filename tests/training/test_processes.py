@@ -44,6 +44,15 @@ def launch(config: Path, data_dir: Path) -> subprocess.Popen[str]:
     )
 
 
+def kill_at_checkpoint(launched: subprocess.Popen[str], data_dir: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not list((data_dir / "checkpoints").glob("*/fit/step-*")):
+        assert launched.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(launched.pid, signal.SIGKILL)
+    launched.communicate()
+
+
 def losses(data_dir: Path, run_id: str, stage: str) -> list[float]:
     history = open_store(DataDirectory.locate(data_dir)).get_metric_history(run_id, f"{stage}.loss")
     return [point.value for point in sorted(history, key=lambda point: point.step)]
@@ -80,14 +89,7 @@ def test_two_processes_killed_once_give_what_one_gives(quiet_config: Any, data_d
     (alone / "mlflow.db").write_bytes((data_dir / "mlflow.db").read_bytes())
     expected = train(config, data_dir=alone, console=Console(quiet=True))
 
-    killed = launch(path, data_dir)
-    deadline = time.monotonic() + 120
-    while not list((data_dir / "checkpoints").glob("*/fit/step-*")):
-        assert killed.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
-
+    kill_at_checkpoint(launch(path, data_dir), data_dir)
     out, complaints = launch(path, data_dir).communicate(timeout=240)
     told = json.loads(out.splitlines()[-1])
     # The first process alone registers and prints.
@@ -101,6 +103,25 @@ def test_two_processes_killed_once_give_what_one_gives(quiet_config: Any, data_d
     for name, value in ours.items():
         assert (value - theirs[name]).abs().max() < 1e-4, name
     assert [path.name for path in (data_dir / "checkpoints").glob("*/*")] == [".lock"]
+
+
+def test_each_process_goes_on_with_its_own_dropout_after_a_kill(
+    made_config: TrainConfig, empty_store: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "train.yaml"
+    config = made_config.model_copy(update={"refit": False})
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    curves = []
+    for name in ("whole", "killed"):
+        data_dir = tmp_path / name
+        data_dir.mkdir()
+        (data_dir / "mlflow.db").write_bytes((empty_store / "mlflow.db").read_bytes())
+        if name == "killed":
+            kill_at_checkpoint(launch(path, data_dir), data_dir)
+        out, complaints = launch(path, data_dir).communicate(timeout=240)
+        assert out, complaints
+        curves.append(losses(data_dir, json.loads(out.splitlines()[-1])["run_id"], "fit"))
+    assert curves[0] == curves[1]
 
 
 def test_an_error_of_the_first_ends_the_others(quiet_config: Any, data_dir: Path) -> None:

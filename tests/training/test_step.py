@@ -86,7 +86,7 @@ def gradients(made_config: TrainConfig) -> Iterator[Callable[..., tuple[float, d
         config = made_config.model_copy(update={"optimisation": options})
         # A process trains in one precision; tests share a process.
         AcceleratorState._reset_state()
-        accelerator = make_accelerator(precision)
+        accelerator = make_accelerator(precision, cpu=True)
         optimisers = Optimisers(model, options, total_steps=2, accelerator=accelerator)
         seen: dict[str, torch.Tensor] = {}
 
@@ -114,9 +114,12 @@ def assert_same(
 ) -> None:
     assert one[0] == pytest.approx(other[0], rel=tolerance)
     assert one[1].keys() == other[1].keys()
-    found, wanted = (torch.cat([side[1][name].flatten() for name in sorted(side[1])]) for side in (one, other))
-    apart = float(torch.linalg.vector_norm(found - wanted) / torch.linalg.vector_norm(wanted))
-    assert apart <= tolerance
+    # Each kind by itself: the encoder's gradients are small beside the head's.
+    for kind in ("lora_", "residual", "head.bias", "head.key", "head.value", "head.query.", "head.output."):
+        names = [name for name in sorted(one[1]) if kind in name]
+        found, wanted = (torch.cat([side[1][name].flatten() for name in names]) for side in (one, other))
+        apart = float(torch.linalg.vector_norm(found - wanted) / torch.linalg.vector_norm(wanted))
+        assert apart <= tolerance, kind
 
 
 @precisions
@@ -199,22 +202,24 @@ def test_a_step_s_gradient_holds_only_the_labels_that_it_scores(
 
 
 class _SmallMemory(CodingModel):
-    """Fails as a device does on a pass of more tokens than it has room for."""
+    """Fails as a device does, on the third pass."""
 
-    def __init__(self, model: CodingModel, *, room: int):
+    def __init__(self, model: CodingModel):
         super().__init__(model.encoder, model.head)
-        self.room = room
+        self.num_gradients_before: list[int] = []
 
-    def forward(self, windows: Any, *given: Any, **options: Any) -> Any:
-        if sum(windows.lengths) > self.room:
+    def forward(self, *given: Any, **options: Any) -> Any:
+        self.num_gradients_before.append(sum(parameter.grad is not None for parameter in self.parameters()))
+        if len(self.num_gradients_before) == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return super().forward(windows, *given, **options)
+        return super().forward(*given, **options)
 
 
 def test_a_pass_too_large_for_memory_leaves_no_gradient(gradients: Any, rows: Any, made_config: TrainConfig) -> None:
-    model = _SmallMemory(made_model(made_config), room=20)
+    model = _SmallMemory(made_model(made_config))
     with pytest.raises(PassTooLargeError):
-        gradients(model, rows, precision="fp32")
+        gradients(model, rows, precision="fp32", max_tokens=1)
+    assert model.num_gradients_before[1] > 0
     assert not [name for name, parameter in model.named_parameters() if parameter.grad is not None]
 
 
@@ -230,13 +235,10 @@ def test_memory_too_small_for_a_pass_makes_passes_smaller_and_says_so(
         read.append(len(windows.lengths))
         return forward(model, windows, *given, **options)
 
-    def silent(model: nn.Module) -> None:
-        no_dropout(model)
-
-    whole = start_fit(folder="whole", num_epochs=1, adjust=silent)
+    whole = start_fit(folder="whole", num_epochs=1, adjust=no_dropout)
     monkeypatch.setattr(CodingModel, "forward", small)
     with caplog.at_level(logging.WARNING):
-        parted = start_fit(folder="parted", num_epochs=1, adjust=silent)
+        parted = start_fit(folder="parted", num_epochs=1, adjust=no_dropout)
     assert "out of memory: a training step now reads at most" in caplog.text
     assert max(read) < 4 < len(read)
     assert parted.losses == pytest.approx(whole.losses, rel=1e-5)
