@@ -96,7 +96,7 @@ def _speeds(encoder: nn.Module, fp32: nn.Module, attempts: Mapping[str, nn.Modul
             fast_encoder=fp32,
             is_flat=False,
             head=head,
-            vectors=head.label_vectors(),
+            vectors=head.freeze_labels(),
             shortlist=None,
             device=_CPU,
             dtype=torch.float32,

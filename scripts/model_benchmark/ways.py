@@ -70,13 +70,11 @@ class Forward:
         encoder.to(device)
         with torch.inference_mode():
             is_flat = reads_flat_rows(encoder)
-            vectors, shortlist = head.label_vectors(), None
+            # As a served model holds it.
+            vectors, shortlist = head.freeze_labels(), None
             if num_labels > MAX_LABELS_IN_FULL:
                 sample = pack_windows(random_notes(4, shape=shape, sigma=SIGMA, seed=6), pad_token_id=PAD).to(device)
                 shortlist = Shortlist(head, vectors, encode_packed(encoder, sample).float())
-            vectors = replace(vectors, bias_S=vectors.bias_S.clone())
-            # As a served model holds it.
-            head.drop_labels()
         return cls(encoder, _as_served(encoder, device), is_flat, head, vectors, shortlist, device, dtype)
 
     @property

@@ -11,10 +11,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import Field
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +22,9 @@ from transformers.utils import logging as transformers_logging
 from clinical_coding.artefact import Artefact, sha256_of_file
 from clinical_coding.bundle import BaseModelName
 from training.model.packing import WindowEdges
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 __all__ = ["BaseModel", "Lora", "add_lora", "encode", "load_encoder", "load_tokenizer", "recall_lower_layers"]
 
@@ -136,12 +138,15 @@ def layer_list(encoder: nn.Module) -> tuple[nn.Module, str]:
     raise ValueError(f"found no list of {num_layers} layers in {type(encoder).__name__}; use a plain text encoder")
 
 
-def add_lora(encoder: PreTrainedModel, lora: Lora, *, base_name: str) -> PeftModel:
+def add_lora(encoder: PreTrainedModel, lora: Lora, *, base_name: str) -> "PeftModel":
     """Freeze the encoder and add trainable LoRA factors to every linear layer of its top layers.
 
     Raises:
         ValueError: More layers are to be adapted than the encoder has.
     """
+    # A hundred megabytes that a served model has no use for.
+    from peft import LoraConfig, get_peft_model
+
     num_layers = encoder.config.num_hidden_layers
     if lora.num_top_layers > num_layers:
         raise ValueError(f"lora.num_top_layers is {lora.num_top_layers}, but the encoder has {num_layers} layers")

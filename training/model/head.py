@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 __all__ = ["LabelAttention", "LabelVectors"]
 
+_LABELS_AT_ONCE = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class LabelVectors:
@@ -82,12 +84,24 @@ class LabelAttention(nn.Module):
             bias_S=bias_S1.squeeze(1),
         )
 
-    def drop_labels(self) -> None:
-        """Free what ``label_vectors`` is made from, once its result is kept; labels can then not be trained."""
+    @torch.no_grad()
+    def freeze_labels(self) -> LabelVectors:
+        """Query, output vector and bias of every label; what they are made from is freed, so labels train no more."""
+        like = self.query_residual.weight
+        vectors = LabelVectors(
+            query_SH=torch.empty_like(like),
+            output_SH=torch.empty_like(like),
+            bias_S=self.bias.weight.squeeze(1).clone(),
+        )
+        # A few at a time: beside what they are made from there is room for little else.
+        for labels_S in torch.split(torch.arange(len(like), device=like.device), _LABELS_AT_ONCE):
+            some = self.label_vectors(labels_S)
+            vectors.query_SH[labels_S], vectors.output_SH[labels_S] = some.query_SH, some.output_SH
         del self.descriptions_LD, self.query, self.output, self.query_residual, self.output_residual, self.bias
         # A loaded file is one block of memory: it is freed when nothing points into it.
         for parameter in self.parameters():
             parameter.data = parameter.data.clone()
+        return vectors
 
     def keys_and_values(self, hidden_NH: Tensor) -> tuple[Tensor, Tensor]:
         """What the labels' queries and outputs meet of each token, both [N, H]."""

@@ -143,6 +143,10 @@ class LexicalMatch:
         share_E = _greatest(lambda part_SF: (mass_EF @ part_SF.T.tocsr()).max(axis=1), held_SF, mass_EF.shape[0])
         return np.clip(np.maximum.reduceat(share_E, first_term_L), 0, 1)
 
+    def prepare_rough_match(self) -> None:
+        """Index the telling n-grams now rather than at the first rough match."""
+        _ = self._telling_FE
+
     def match_roughly(self, held_SF: sp.csr_matrix) -> NDArray[Any]:
         """Shares [L] of every label by its terms' telling n-grams alone: at most that of ``match``, and cheaper."""
         share_E = _greatest(lambda part_SF: (part_SF @ self._telling_FE).max(axis=0), held_SF, self._mass_EF.shape[0])

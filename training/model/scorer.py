@@ -30,7 +30,8 @@ from training.model.calibration import confidences
 from training.model.coding_model import encode_packed
 from training.model.encoder import load_encoder, load_tokenizer
 from training.model.evidence import find_evidence, words_of_windows
-from training.model.head import LabelAttention, LabelVectors
+from training.model.freed_memory import return_free_memory
+from training.model.head import LabelAttention
 from training.model.lexical import LexicalMatch
 from training.model.openvino_encoder import faster_on_cpu
 from training.model.packing import (
@@ -98,7 +99,11 @@ class Scorer:
         self._device = torch.device(device)
         # Where the encoder itself needs the cores, a thread beside it costs a tenth of the time.
         self._reads_ahead = self._device.type != "cpu"
-        # The head first: while its file is open nothing else large is held.
+        is_large = len(self.labels) > max(max_labels_in_full, NUM_SHORTLISTED)
+        # What needs most room while it is made comes first: terms, then the head.
+        self._lexical = LexicalMatch.load(folder / "lexical.safetensors")
+        if is_large:
+            self._lexical.prepare_rough_match()
         state = load_file(folder / "head.safetensors")
         hidden_size = len(state["key.weight"])
         with torch.device("meta"):
@@ -108,11 +113,7 @@ class Scorer:
         self._head.load_state_dict(state, assign=True)
         del state
         self._head.to(self._device).eval()
-        with torch.inference_mode():
-            vectors = self._head.label_vectors()
-            self._vectors = LabelVectors(vectors.query_SH, vectors.output_SH, vectors.bias_S.clone())
-            del vectors
-            self._head.drop_labels()
+        self._vectors = self._head.freeze_labels()
         self._tokenizer = load_tokenizer(folder / "encoder")
         # The tokenizer itself may be busy in another thread.
         self._pad_token_id: int = self._tokenizer.pad_token_id
@@ -125,11 +126,11 @@ class Scorer:
         if self._device.type == "cpu" and not self._is_flat:
             self._encoder = faster_on_cpu(encoder)
             self._max_stack_tokens = CPU_STACK_TOKENS
-        self._lexical = LexicalMatch.load(folder / "lexical.safetensors")
         with torch.inference_mode():
             self._shortlist = None
-            if len(self.labels) > max(max_labels_in_full, NUM_SHORTLISTED):
+            if is_large:
                 self._shortlist = Shortlist(self._head, self._vectors, self._sample())
+        return_free_memory()
 
     def score(self, documents: Sequence[Sequence[Note]]) -> list[tuple[PredictedCode, ...]]:
         """Score documents; each is the notes of one encounter.

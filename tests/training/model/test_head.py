@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
+from training.model import head as head_module
 from training.model.head import LabelAttention
 
 NUM_LABELS, HIDDEN, LENGTHS = 7, 8, (5, 0, 3, 12)
@@ -86,3 +88,18 @@ def test_a_fresh_head_starts_from_the_priors() -> None:
     # Priors are kept within what a bias can still unlearn: 0.0001 and 0.5.
     expected = torch.logit(torch.tensor([1e-4, 0.25, 0.5]))
     torch.testing.assert_close(fresh.bias.weight.squeeze(1).detach(), expected, atol=TOLERANCE, rtol=0)
+
+
+def test_frozen_labels_are_the_same_and_hold_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_module, "_LABELS_AT_ONCE", 3)
+    head = LabelAttention(torch.randn(8, 6), hidden_size=4, prior_L=torch.rand(8))
+    nn.init.normal_(head.query_residual.weight)
+    nn.init.normal_(head.output_residual.weight)
+    expected = head.label_vectors()
+    hidden_NH = torch.randn(5, 4)
+    logits_BL = head(hidden_NH, [5])[0]
+    frozen = head.freeze_labels()
+    for name in ("query_SH", "output_SH", "bias_S"):
+        torch.testing.assert_close(getattr(frozen, name), getattr(expected, name), atol=1e-6, rtol=0)
+    torch.testing.assert_close(head.score(hidden_NH, frozen), logits_BL[0], atol=1e-6, rtol=0)
+    assert {name.partition(".")[0] for name, _ in head.named_parameters()} == {"key", "value"}
