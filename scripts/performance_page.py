@@ -89,8 +89,10 @@ by one.
 
 ## What limits us now
 
-- Training: two thirds of a step are the matrix products of encoder and LoRA, whose small ranks run far below the
-  ceiling; most of the rest are passes over activations (dropout, LoRA's scaling, GELU).
+- Training: three quarters of a step are the matrix products of encoder, LoRA and attention; LoRA's, of rank 16, run far
+  below the ceiling, because they read and write whole activations. Most of the rest are passes over activations.
+- Stored lower layers save the forward pass through half of the layers. Were all of a step at the ceiling, that would be
+  a third of it; it is less by what LoRA, dropout and head add to the other half.
 - Forward: float32 is near the matrix product's ceiling. OpenVINO on CPUs wins what PyTorch's kernels leave; more needs
   a lower precision.
 - Large label spaces: the rough pass still touches every label, once for each four tokens. In training, parameters and
