@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from accelerate import Accelerator
 from rich.console import Console
 
 from clinical_coding.data_directory import DataDirectory
@@ -72,17 +71,13 @@ def train(
     """
     if training_set is not None:
         config = config.model_copy(update={"splits": (Split.TRAIN,)})
-    accelerator = make_accelerator(config.optimisation.precision)
-    assert accelerator.is_main_process
     directory = DataDirectory.locate(data_dir)
     with incoming_file(directory.checkpoints) as incoming:
         with progress_bar("read records", total=None, console=console) as advance:
             manifest = _store(config, training_set, path=incoming, rejects=rejects, advance=advance)
         with open_session(config, manifest, checkpoints=directory.checkpoints) as session:
             incoming.replace(session.folder / "records.arrow")
-            result = _train_in_session(
-                config, manifest, session=session, data_dir=data_dir, accelerator=accelerator, console=console
-            )
+            result = _train_in_session(config, manifest, session=session, data_dir=data_dir, console=console)
             session.finish()
     return result
 
@@ -107,9 +102,11 @@ def _train_in_session(
     *,
     session: TrainingSession,
     data_dir: Path,
-    accelerator: Accelerator,
     console: Console,
 ) -> TrainResult:
+    # Here and not before: what is wrong with configuration or records is told at once.
+    accelerator = make_accelerator(config.optimisation.precision)
+    assert accelerator.is_main_process
     with start_run(
         config.model_dump(mode="json"),
         data_dir=data_dir,
