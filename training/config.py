@@ -45,8 +45,8 @@ class Optimisation(Artefact):
     """Tokens that a process encodes at once; a batch of more is read in several passes, whose gradients add up.
     Where memory does not suffice, training goes on with half as many and says so."""
     activation_checkpointing: bool
-    """Compute the layers' activations again for the backward pass instead of keeping them: a third slower, and a
-    fraction of the memory."""
+    """Compute the layers' activations again for the backward pass instead of keeping them: slower, in less
+    memory."""
     cache_lower_layers: bool
     """Keep the output of the frozen lower layers on disk instead of computing it in every epoch."""
     checkpoint_steps: Annotated[int, Field(ge=1)]
