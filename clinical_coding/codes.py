@@ -114,6 +114,8 @@ class Code(Artefact):
     """Position on the claim; 1 is the principal or first-listed code."""
     present_on_admission: Literal["Y", "N", "U", "W", "1"] | None = None
     modifiers: tuple[str, ...] = ()
+    units: Annotated[int, Field(ge=1)] = 1
+    """Units of service, of procedures and supplies."""
     state: CodeState = CodeState.POSITIVE
     weight: Annotated[float, Field(gt=0)] = 1.0
     """How much the code counts in the training loss."""

@@ -7,12 +7,12 @@ from pydantic import Field, model_validator
 
 from clinical_coding.artefact import Artefact
 from clinical_coding.codes import CodeSystem, EvidenceSpan
+from clinical_coding.findings import Finding
+from clinical_coding.physician_queries import PhysicianQuery
 from clinical_coding.records import SCHEMA_VERSION, Encounter, Identifier, Note
 
 __all__ = [
     "Alternative",
-    "Finding",
-    "PhysicianQuery",
     "Route",
     "RouteDecision",
     "SuggestedCode",
@@ -92,25 +92,6 @@ class SuggestedCode(Artefact):
     rank: Annotated[int, Field(ge=1)]
     evidence: tuple[SuggestionEvidence, ...]
     alternatives: tuple[Alternative, ...]
-
-
-class Finding(Artefact):
-    """What a coding rule has to say about the codes."""
-
-    rule: str
-    severity: Literal["info", "warning", "blocking"]
-    codes: tuple[str, ...]
-    explanation: str
-    source: str
-    fix: str | None
-
-
-class PhysicianQuery(Artefact):
-    """A question to the physician where the documentation has a gap."""
-
-    topic: str
-    question: str
-    codes: tuple[str, ...]
 
 
 class Suggestion(Artefact):

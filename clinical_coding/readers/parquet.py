@@ -32,7 +32,12 @@ _NOTE: Final = pa.struct({"note_id": pa.string(), "type": pa.string(), "text": p
 _EVIDENCE: Final = pa.struct({"note_id": pa.string(), "start": pa.int32(), "end": pa.int32()})
 _CODE: Final = pa.struct(
     {"system": pa.string(), "release": pa.string(), "code": pa.string(), "sequence": pa.int32()}
-    | {"present_on_admission": pa.string(), "modifiers": pa.list_(pa.string()), "state": pa.string()}
+    | {
+        "present_on_admission": pa.string(),
+        "modifiers": pa.list_(pa.string()),
+        "units": pa.int32(),
+        "state": pa.string(),
+    }
     | {"weight": pa.float64(), "evidence": pa.list_(_EVIDENCE)}
     | {"provenance": pa.struct({"source": pa.string(), "adjudication_id": pa.string()})}
 )
