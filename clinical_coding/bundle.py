@@ -54,7 +54,8 @@ class Label(Artefact):
     release: str | None
     code: str
     description: str | None
-    """Official title for ICD-10-CM; elsewhere our own words, never the licensed descriptor (CPT), or null."""
+    """Official words for ICD-10-CM, and for ICD-10-PCS and HCPCS where their release is held; else our own, never
+    the licensed descriptor (CPT), or null."""
 
     @property
     def key(self) -> str:

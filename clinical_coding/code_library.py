@@ -1,36 +1,42 @@
-"""The code library: every ICD-10-CM code of one release, with description, terms and place in the tree.
+"""The code library: every ICD-10-CM code of one release, with description, terms, notes and place in the tree.
 
-Readers judge codes by it, training starts label queries from its words, serving describes codes
-with it. It knows nothing of records. Source: the CDC/NCHS tabular list of April 2026, as parsed by
-the package ``simple_icd_10_cm``. That parse takes two seconds and 200 MB, so its result is kept in
-the user's cache folder, and entries are built only when asked for.
+Readers judge codes by it, training starts label queries from its words, edits and queries follow
+its notes, serving describes codes with it. It knows nothing of records. Source: the CDC/NCHS
+tabular list and the list of its codes; those of April 2026 lie in the package ``simple_icd_10_cm``,
+which is not imported. What they say is kept in the user's cache folder, and entries are built only
+when asked for.
 """
 
-import hashlib
-import importlib.metadata
-import json
-import logging
-import os
-import warnings
+import importlib.util
+from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from types import MappingProxyType
+from typing import Final, Self
 
-from clinical_coding.artefact import publish
 from clinical_coding.codes import CodeSystem
 from clinical_coding.procedure_words import WORDS
+from clinical_coding.tabular.columns import Columns, load_columns
+from clinical_coding.tabular.exclusions import Exclusions
+from clinical_coding.tabular.instructions import Instruction, InstructionKind, NoteBlock
+from clinical_coding.tabular.manifestations import is_manifestation
+from clinical_coding.tabular.notes import Notes
+from clinical_coding.tabular.tree import CodeTree
 
 __all__ = ["CODIESP_RELEASE", "ICD10CM_RELEASE", "CodeEntry", "CodeLibrary", "describe", "load_icd10cm"]
-
-logger = logging.getLogger(__name__)
 
 ICD10CM_RELEASE: Final = "2026-04"
 CODIESP_RELEASE: Final = "icd10es-2018"
 
 _PACKAGE: Final = "simple_icd_10_cm"
-_CACHE_FORMAT: Final = 1
+_TABULAR_XML: Final = "icd10c-tabular-April-1-2026.xml"
+_CODE_LIST: Final = "code-list-April-2026.txt"
+_START: Final = attrgetter("start")
+_NONE_DUE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +56,31 @@ class CodeEntry:
     """True for a code that can stand on a claim."""
 
 
-class _Columns(TypedDict):
-    """The library as parallel columns: parsed from JSON in a tenth of a second, objects made later."""
-
-    codes: list[str]
-    descriptions: list[str]
-    inclusion_terms: dict[str, list[str]]
-    parents: list[int]
-    chapters: list[int]
-    chapter_titles: list[str]
-    leaves: list[int]
-
-
 class CodeLibrary:
     """The codes of one release of ICD-10-CM."""
 
-    def __init__(self, columns: _Columns, *, release: str) -> None:
+    def __init__(self, columns: Columns, *, release: str) -> None:
         self.release = release
         self._columns = columns
-        self._rows = {code: row for row, code in enumerate(columns["codes"])}
-        self._leaf_rows = frozenset(columns["leaves"])
+        self._tree = CodeTree(columns["codes"].split("\n"), columns["parents"], columns["stops"])
+        self._rows = self._tree.rows
+        self._notes = Notes(columns, self._tree)
+        self._exclusions = Exclusions(self._notes, self._tree)
+        self._manifestations: dict[int, bool] = {}
+
+    @classmethod
+    def from_files(cls, tabular_xml: Path, order_file: Path, *, release: str) -> Self:
+        """Read a release from its official files, or from the cache that was made of them.
+
+        Args:
+            tabular_xml: The tabular list.
+            order_file: The CMS order file, or a list of one undotted code a line.
+            release: The name of the release, such as ``2026-04``.
+
+        Raises:
+            ValueError: A file is not what it should be, or the two are of different releases.
+        """
+        return cls(load_columns(tabular_xml, order_file), release=release)
 
     def get(self, code: str) -> CodeEntry | None:
         """Look up a code, subcategory or category in its usual form (upper case, dotted)."""
@@ -78,18 +89,31 @@ class CodeLibrary:
 
     def is_valid(self, code: str) -> bool:
         """Tell whether a code can stand on a claim in this release: it is here, and a leaf."""
-        return self._rows.get(code) in self._leaf_rows
+        row = self._rows.get(code)
+        return row is not None and self._tree.stops[row] == row + 1
 
     def leaves(self) -> tuple[str, ...]:
         """All codes that can stand on a claim, in the order of the tabular list."""
         return self._leaves
 
+    def leaves_below(self, code: str) -> tuple[str, ...]:
+        """The codes below one that can stand on a claim, itself when it can; none for an unknown code."""
+        row = self._rows.get(code)
+        if row is None:
+            return ()
+        return tuple(self._tree.codes[leaf] for leaf in self._tree.leaf_rows(row, self._tree.stops[row]))
+
+    def children(self, code: str) -> tuple[str, ...]:
+        """The entries directly below a code, in tabular order; none for a leaf or an unknown code."""
+        row = self._rows.get(code)
+        return () if row is None else tuple(self._tree.codes[child] for child in self._tree.child_rows(row))
+
     def siblings(self, code: str) -> tuple[str, ...]:
         """The other leaves under a code's parent, in tabular order; none for an unknown code or a category."""
         row = self._rows.get(code)
-        if row is None or self._columns["parents"][row] < 0:
+        if row is None or self._tree.parents[row] < 0:
             return ()
-        return tuple(leaf for leaf in self._leaves_by_parent[self._columns["parents"][row]] if leaf != code)
+        return tuple(leaf for leaf in self._leaves_by_parent[self._tree.parents[row]] if leaf != code)
 
     def nearest_ancestor(self, code: str) -> CodeEntry | None:
         """The entry of a code, or of the longest beginning of it that is in this release.
@@ -106,46 +130,114 @@ class CodeLibrary:
                 return entry
         return None
 
+    def seventh_characters(self, code: str) -> Mapping[str, str]:
+        """The 7th characters of a code that is not complete without one, with their words.
+
+        Args:
+            code: The code without its 7th character, with or without placeholders: ``S49.8``, ``S49.8XX``.
+
+        Returns:
+            Those that make a code of this release; empty when none is due.
+        """
+        row = self._rows.get(code, self._rows.get(code.rstrip("X.")))
+        definition = None if row is None else self._columns["extended"].get(str(row))
+        if row is None or definition is None:
+            return _NONE_DUE
+        words = self._columns["extensions"][definition]
+        return MappingProxyType(
+            {code[-1]: words[code[-1]] for code in self._tree.codes[row + 1 : self._tree.stops[row]]}
+        )
+
+    def instructions(self, code: str, kind: InstructionKind) -> tuple[Instruction, ...]:
+        """The instructions in force for a code: its own, then its ancestors', its block's, its chapter's."""
+        row = self._rows.get(code)
+        return () if row is None else self._notes.in_force(row, kind)
+
+    def names(self, instruction: Instruction, code: str) -> bool:
+        """Tell whether a code lies in one of an instruction's ranges; never for an unknown code."""
+        row = self._rows.get(code, -1)
+        place = bisect_right(instruction.ranges, row, key=_START) - 1
+        return place >= 0 and row < instruction.ranges[place].stop
+
+    def excludes1(self, code: str, other: str) -> Instruction | None:
+        """The Excludes1 line, of either code or above it, that forbids the two together.
+
+        The notes alone are asked: two unrelated conditions, and a note nearer to the code that orders
+        both, are the caller's to judge. Null when no note forbids them, and for an unknown code.
+        """
+        return self._exclusions.between(code, other)
+
+    def note_blocks(self, kind: InstructionKind) -> tuple[NoteBlock, ...]:
+        """All notes of a kind, as they are printed, in tabular order."""
+        return self._notes.of_kind(kind)
+
+    def is_manifestation(self, code: str) -> bool:
+        """Tell whether a code is the manifestation half of a pair, never principal or first-listed (I.A.13)."""
+        row = self._rows.get(code)
+        if row is None:
+            return False
+        known = self._manifestations.get(row)
+        if known is None:
+            titles = [self._title(one) for one in self._tree.lineage(row)]
+            code_first = self._notes.in_force(row, InstructionKind.CODE_FIRST)
+            known = self._manifestations[row] = is_manifestation(titles, code_first)
+        return known
+
     @cached_property
     def _leaves(self) -> tuple[str, ...]:
-        return tuple(self._columns["codes"][row] for row in self._columns["leaves"])
+        return tuple(self._tree.codes[row] for row in self._tree.leaf_rows())
 
     @cached_property
     def _leaves_by_parent(self) -> dict[int, list[str]]:
         grouped: dict[int, list[str]] = defaultdict(list)
-        for row in self._columns["leaves"]:
-            grouped[self._columns["parents"][row]].append(self._columns["codes"][row])
+        for row in self._tree.leaf_rows():
+            grouped[self._tree.parents[row]].append(self._tree.codes[row])
         return grouped
 
+    @cached_property
+    def _titles(self) -> list[str]:
+        return self._columns["titles"].split("\n")
+
+    def _title(self, row: int) -> str:
+        title = self._titles[row]
+        if title:
+            return title
+        parent = self._tree.parents[row]
+        words = self._columns["extensions"][self._columns["extended"][str(parent)]]
+        return f"{self._titles[parent]}, {words[self._tree.codes[row][-1]]}"
+
     def _entry(self, row: int) -> CodeEntry:
-        columns = self._columns
-        parent = columns["parents"][row]
+        code, parent = self._tree.codes[row], self._tree.parents[row]
+        terms = self._columns["terms"]
         return CodeEntry(
-            code=columns["codes"][row],
-            description=columns["descriptions"][row],
-            inclusion_terms=tuple(columns["inclusion_terms"].get(str(row), ())),
-            parent=None if parent < 0 else columns["codes"][parent],
-            chapter=columns["chapter_titles"][columns["chapters"][row]],
-            is_leaf=row in self._leaf_rows,
+            code=code,
+            description=self._title(row),
+            inclusion_terms=tuple(terms.get(str(row if self._titles[row] else parent), ())),
+            parent=None if parent < 0 else self._tree.codes[parent],
+            chapter=self._chapter(row),
+            is_leaf=self._tree.stops[row] == row + 1,
         )
+
+    def _chapter(self, row: int) -> str:
+        return next(title for _, title, start, stop in self._columns["chapters"] if start <= row < stop)
 
 
 @cache
 def load_icd10cm() -> CodeLibrary:
-    """Load ICD-10-CM, from the user's cache where it is whole, else from the package.
+    """Load the embedded release of ICD-10-CM, from the user's cache where it is whole, else from its files.
 
     Raises:
         ModuleNotFoundError: The package that holds the tabular list is not installed.
+        ValueError: The package that is installed holds another release.
     """
-    path = _cache_path()
-    columns = _read_cache(path)
-    if columns is None:
-        columns = _parse_package()
-        try:
-            _write_cache(columns, path=path)
-        except OSError as error:
-            logger.warning("the code library cannot be cached, every start parses it anew: %s", error.strerror)
-    return CodeLibrary(columns, release=ICD10CM_RELEASE)
+    folder = _embedded_folder()
+    for name in (_TABULAR_XML, _CODE_LIST):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"the package {_PACKAGE} holds no {name}, so not the ICD-10-CM release {ICD10CM_RELEASE}; "
+                f"install the version that does: pip install -c constraints.txt {_PACKAGE}"
+            )
+    return CodeLibrary.from_files(folder / _TABULAR_XML, folder / _CODE_LIST, release=ICD10CM_RELEASE)
 
 
 def describe(system: CodeSystem, code: str, release: str | None) -> str | None:
@@ -168,67 +260,11 @@ def describe(system: CodeSystem, code: str, release: str | None) -> str | None:
     return None if entry is None else entry.description
 
 
-def _cache_path() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    try:
-        version = importlib.metadata.version(_PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
+def _embedded_folder() -> Path:
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
             f"the package {_PACKAGE} with the ICD-10-CM tabular list is not installed; "
             'install it with: pip install "chartloop[clinical-coding]"'
-        ) from None
-    return Path(base) / "chartloop" / f"icd10cm-{version}-format{_CACHE_FORMAT}.json"
-
-
-def _read_cache(path: Path) -> _Columns | None:
-    """Read the cached columns; none when the file is absent or not what was written."""
-    try:
-        digest, _, body = path.read_bytes().partition(b"\n")
-    except OSError:
-        return None
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        logger.warning("the cached code library %s is damaged and is built anew", path.name)
-        return None
-    columns: _Columns = json.loads(body)
-    return columns
-
-
-def _write_cache(columns: _Columns, *, path: Path) -> None:
-    body = json.dumps(columns, separators=(",", ":"), ensure_ascii=False)
-    with publish(path) as stream:
-        stream.write(hashlib.sha256(body.encode()).hexdigest() + "\n" + body)
-
-
-def _import_package() -> Any:
-    with warnings.catch_warnings():
-        # The package reads its data through functions of importlib.resources that Python 3.11 deprecates.
-        warnings.filterwarnings("ignore", message="(read|open)_text is deprecated", category=DeprecationWarning)
-        import simple_icd_10_cm
-
-    return simple_icd_10_cm
-
-
-def _parse_package() -> _Columns:
-    """Take the tabular list from the package: categories, subcategories and codes, no chapters or blocks."""
-    tabular = _import_package()
-    codes = [code for code in dict.fromkeys(tabular.get_all_codes(True)) if tabular.is_category_or_subcategory(code)]
-    rows = {code: row for row, code in enumerate(codes)}
-    titles: dict[str, int] = {}
-    columns = _Columns(
-        codes=codes,
-        descriptions=[tabular.get_description(code) for code in codes],
-        inclusion_terms={},
-        parents=[rows.get(tabular.get_parent(code), -1) if len(code) > 3 else -1 for code in codes],
-        chapters=[],
-        chapter_titles=[],
-        leaves=[row for row, code in enumerate(codes) if tabular.is_leaf(code)],
-    )
-    for row, code in enumerate(codes):
-        title = tabular.get_description(tabular.get_ancestors(code)[-1])
-        columns["chapters"].append(titles.setdefault(title, len(titles)))
-        source = codes[columns["parents"][row]] if tabular.is_extended_subcategory(code) else code
-        terms = tabular.get_inclusion_term(source)
-        if terms:
-            columns["inclusion_terms"][str(row)] = terms
-    columns["chapter_titles"] = list(titles)
-    return columns
+        )
+    return Path(spec.origin).parent / "data"

@@ -86,6 +86,11 @@ class DataDirectory:
         return self.root / "checkpoints"
 
     @property
+    def code_systems(self) -> Path:
+        """Imported releases of code systems and tables, by system and hash."""
+        return self.root / "code_systems"
+
+    @property
     def cache(self) -> Path:
         """What can be fetched or computed again."""
         return self.root / "cache"

@@ -9,6 +9,7 @@ from typing import Final
 
 from clinical_coding.artefact import Artefact, publish
 from clinical_coding.bundle import Bundle
+from clinical_coding.code_systems import Release
 from clinical_coding.comparisons import Comparison
 from clinical_coding.decisions import Adjudication, Decision
 from clinical_coding.evaluation_set import EvaluatedRecord
@@ -28,6 +29,7 @@ ARTEFACTS: Final[dict[str, type[Artefact]]] = {
     "evaluated-record": EvaluatedRecord,
     "manifest": Manifest,
     "prediction": Prediction,
+    "release": Release,
     "suggestion": Suggestion,
     "suggestion-request": SuggestionRequest,
 }

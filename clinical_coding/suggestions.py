@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from clinical_coding.artefact import Artefact
 from clinical_coding.codes import CodeSystem, EvidenceSpan
 from clinical_coding.findings import Finding
+from clinical_coding.grouping.groupings import Grouping
 from clinical_coding.physician_queries import PhysicianQuery
 from clinical_coding.records import SCHEMA_VERSION, Encounter, Identifier, Note
 
@@ -105,5 +106,9 @@ class Suggestion(Artefact):
     """True when the fallback answered in the place of Triton."""
     codes: tuple[SuggestedCode, ...]
     findings: tuple[Finding, ...] = ()
+    """What coding rules say of the codes, and which codes the documentation does not support."""
     queries: tuple[PhysicianQuery, ...] = ()
+    """What the documentation leaves open, drafted for the physician."""
+    grouping: Grouping | None = None
+    """The working DRG of an inpatient stay; null elsewhere, and where no note names a final diagnosis."""
     trace_id: str

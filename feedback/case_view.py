@@ -13,6 +13,7 @@ from clinical_coding.artefact import Artefact
 from clinical_coding.code_library import ICD10CM_RELEASE, describe
 from clinical_coding.codes import CodeSystem, split_key
 from clinical_coding.decisions import CodeAction
+from clinical_coding.findings import Finding
 from clinical_coding.records import Encounter, Note
 from clinical_coding.suggestions import RouteDecision, SuggestedCode, Suggestion, SuggestionRequest, VersionName
 from feedback.cases import Case, purged
@@ -73,6 +74,8 @@ class CaseView(Artefact):
     encounter: Encounter
     notes: tuple[Note, ...]
     suggested: tuple[SuggestedCode, ...]
+    findings: tuple[Finding, ...]
+    """What coding rules said of the suggested codes."""
     answer: CoderAnswer | None
     """The override to be judged; null on an audit."""
     final_codes: tuple[NamedCode, ...]
@@ -120,6 +123,7 @@ def view(connection: Connection, case: Case, *, principal: Principal) -> CaseVie
         encounter=request.encounter,
         notes=request.notes,
         suggested=suggestion.codes,
+        findings=suggestion.findings,
         answer=content.answer,
         final_codes=tuple(_named(*split_key(key)) for key in sorted(final, key=lambda key: (ranks.get(key, 999), key))),
     )

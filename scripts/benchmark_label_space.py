@@ -1,15 +1,12 @@
 """A trained version over a whole code release beside the same version over its own labels.
 
-Extends a bundle by every code of the ICD-10-CM release that it did not train on, as description, terms and the least
-prior, and measures the time of a note, the memory of the process that serves it, and how many of the 50 best codes of
+Extends a bundle by every code of the ICD-10-CM release that it did not train on, as `chartloop versions extend` does,
+and measures the time of a note, the memory of the process that serves it, and how many of the 50 best codes of
 an exhaustive pass the two-stage pass finds. Takes ten minutes on two cores:
 
     python -m scripts.benchmark_label_space VERSION --records sample:60
 """
 
-import json
-import math
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,76 +19,30 @@ from typing import Annotated, Final
 import numpy as np
 import torch
 import typer
-from safetensors.torch import load_file, save_file
 
-from clinical_coding.artefact import sha256_of_file, sha256_of_json
-from clinical_coding.bundle import BUNDLE_FILE, LABELS_FILE, Label, read_bundle, read_labels
-from clinical_coding.code_library import ICD10CM_RELEASE, describe, load_icd10cm
-from clinical_coding.codes import CodeSystem
+from clinical_coding.code_library import ICD10CM_RELEASE
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
 from governance.versions import resolve_version
 from scripts.benchmark_results import Row, write_results
 from scripts.evaluation import records_of
 from scripts.model_benchmark.timing import seconds, side_by_side
-from training.build import embed_terms
 from training.config import load_config
+from training.extend import Addition, extend_bundle, plan_extension
 from training.model import Scorer
-from training.model.encoder import load_encoder, load_tokenizer
-from training.model.lexical import LexicalMatch
 
 _ROUNDS: Final = 3
 _TOP: Final = 50
-# As LabelAttention begins with a label that no record carries.
-_UNTRAINED_BIAS: Final = math.log(1e-4 / (1 - 1e-4))
 _CPU: Final = torch.device("cpu")
-
-
-def _terms(label: Label) -> tuple[str, ...]:
-    entry = load_icd10cm().get(label.code) if label.system is CodeSystem.ICD10CM else None
-    return (label.description or f"{label.system} {label.code}", *(entry.inclusion_terms if entry else ()))
 
 
 def extend(source: Path, folder: Path, *, config: Path) -> None:
     """Write a bundle with the labels of another, in their order, and after them all others of the release."""
-    bundle, _ = read_bundle(source)
-    labels = read_labels(source)
+    systems = CodeSystems.embedded()
+    extension = plan_extension(source, release=ICD10CM_RELEASE, addition=Addition.ALL, systems=systems)
     base = load_config(config).base_model
-    if base.identity() != bundle.base_model:
-        raise ValueError(f"{config} starts from {base.name}, but the bundle from {bundle.base_model.name}")
-    known = {label.key for label in labels}
-    system, release = CodeSystem.ICD10CM, ICD10CM_RELEASE
-    others = [
-        Label(system=system, release=release, code=code, description=describe(system, code, release))
-        for code in load_icd10cm().leaves()
-    ]
-    added = [label for label in others if label.key not in known]
-    every = (*labels, *added)
-    embedded = embed_terms(
-        [_terms(label) for label in added],
-        encoder=load_encoder(base.locate()),
-        tokenizer=load_tokenizer(base.locate()),
-        device=_CPU,
-        progress=lambda _: None,
-    )
-    shutil.copytree(source, folder)
-    state = load_file(source / "head.safetensors")
-    residual = torch.zeros(len(added), state["query_residual.weight"].shape[1])
-    more = {
-        "descriptions_LD": embedded,
-        "query_residual.weight": residual,
-        "output_residual.weight": residual,
-        "bias.weight": torch.full((len(added), 1), _UNTRAINED_BIAS),
-    }
-    save_file(
-        state | {name: torch.cat([state[name], rows]) for name, rows in more.items()}, folder / "head.safetensors"
-    )
-    LexicalMatch.build([_terms(label) for label in every]).save(folder / "lexical.safetensors")
-    as_json = [label.model_dump(mode="json") for label in every]
-    (folder / LABELS_FILE).write_text(json.dumps(as_json))
-    files = {name: sha256_of_file(folder / name) for name in bundle.files}
-    changed = bundle.model_copy(update={"files": files, "label_space_sha256": sha256_of_json(as_json)})
-    (folder / BUNDLE_FILE).write_text(changed.model_dump_json())
+    extend_bundle(source, folder, added=extension.labels, base=base, systems=systems, progress=lambda _: None)
 
 
 _SERVE: Final = """

@@ -18,6 +18,7 @@ from feedback.case_view import CaseView, CoderAnswer, NamedCode
 from feedback.queue import MAX_COUNTED, CaseSummary, QueuePage
 from feedback.settings import ReasonCodes
 from feedback.verdicts import CaseKind
+from serving.finding_display import render_findings
 from serving.highlight import printable, render_codes, render_notes
 
 __all__ = ["render_adjudication", "render_case", "render_queue"]
@@ -54,8 +55,10 @@ def render_case(case: CaseView, *, reasons: ReasonCodes, kept: Adjudication | No
         kept: The verdict, once there is one.
     """
     codes = [render_codes(case.suggested)] if case.suggested else []
+    findings = [render_findings(case.findings)] if case.findings else []
     end = _instruct(case) if kept is None else render_adjudication(kept)
-    return Group(_head(case), render_notes(case.notes, case.suggested), *codes, _answers(case, reasons=reasons), end)
+    notes, answers = render_notes(case.notes, case.suggested), _answers(case, reasons=reasons)
+    return Group(_head(case), notes, *codes, *findings, answers, end)
 
 
 def render_adjudication(kept: Adjudication) -> RenderableType:

@@ -9,7 +9,18 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from scripts import audit, feedback, keys, records, serving_commands, training_commands, versions
+from scripts import (
+    audit,
+    codes,
+    feedback,
+    keys,
+    queries,
+    records,
+    serving_commands,
+    training_commands,
+    versions,
+    versions_extend,
+)
 
 __all__ = ["app", "main"]
 
@@ -21,7 +32,8 @@ app = typer.Typer(
     help="""Train, serve and govern the model that suggests medical codes from clinical notes.
 
     Usual order: [bold]train[/bold] a version, look at it with [bold]versions list[/bold] and [bold]evaluate[/bold],
-    [bold]serve[/bold] it, ask it with [bold]suggest[/bold], answer with [bold]decide[/bold]; [bold]feedback[/bold]
+    [bold]serve[/bold] it, ask it with [bold]suggest[/bold], answer with [bold]decide[/bold]; [bold]queries[/bold]
+    asks physicians, [bold]codes[/bold] knows the code systems and their rules; [bold]feedback[/bold]
     turns adjudicated answers into the next training set, and [bold]versions compare[/bold] and
     [bold]versions promote[/bold] put the next version in the first one's place.
     """,
@@ -29,6 +41,9 @@ app = typer.Typer(
 training_commands.add_to(app)
 serving_commands.add_to(app)
 app.add_typer(feedback.app, name="feedback")
+app.add_typer(queries.app, name="queries")
+app.add_typer(codes.app, name="codes")
+versions_extend.add_to(versions.app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(records.app, name="records")
 app.add_typer(keys.app, name="keys")

@@ -11,6 +11,7 @@ from governance.lineage import require_unseen
 from governance.measured import describe_bundle, manifest_of_bundle
 from governance.versions import resolve_version
 from scripts.evaluation import predicted, records_of
+from scripts.held_releases import held_releases
 
 __all__ = ["compare_on"]
 
@@ -35,12 +36,14 @@ def compare_on(
     """
     resolved = [resolve_version(reference, data_dir=data_dir) for reference in (a, b)]
     versions = [describe_bundle(one) for one in resolved]
-    records = [EvaluatedRecord.of(record) for record in records_of(spec, split=split, rejects=rejects)]
+    systems = held_releases(data_dir)
+    chosen = records_of(spec, split=split, rejects=rejects, systems=systems)
+    records = [EvaluatedRecord.of(record) for record in chosen]
     for one, version in zip(resolved, versions, strict=True):
         name = str(version.number or version.bundle_sha256[:12])
         require_unseen(records, manifest_of_bundle(one), version=name)
     measured = []
     for one, version in zip(resolved, versions, strict=True):
-        with predicted(one, spec, split=split, rejects=None, console=console) as predictions:
+        with predicted(one, spec, split=split, rejects=None, systems=systems, console=console) as predictions:
             measured.append(Measured(version, records, list(predictions)))
     return compare(*measured)

@@ -163,8 +163,8 @@ def _simulate(engine: "Engine", folder: Path, *, seed: int) -> "SimulationReport
     from feedback.settings import load_feedback, load_reasons
     from feedback.simulation.running import simulate
     from feedback.simulation.settings import load_simulation
+    from scripts.answer_rules import load_rules
     from scripts.feedback_simulation import suggested
-    from serving.settings import load_routing
     from training.model import Scorer
 
     version = _trained(folder, ARMS[0], records=folder / "base.jsonl", seed=seed)
@@ -176,7 +176,7 @@ def _simulate(engine: "Engine", folder: Path, *, seed: int) -> "SimulationReport
             read_records(f"jsonl:{folder / 'fresh.jsonl'}"),
             scorer=Scorer(version.folder),
             version=version.version,
-            routing=load_routing(CONFIGS / "routing.yaml"),
+            rules=load_rules(folder),
         ),
         settings=load_simulation(CONFIGS / "simulation.yaml"),
         feedback=load_feedback(CONFIGS / "feedback.yaml").model_copy(update=dict.fromkeys(shares, 0.0)),

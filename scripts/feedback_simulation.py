@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.acting import Key, acting
+from scripts.answer_rules import DEFAULT_POLICY, DEFAULT_ROUTING, PolicyFile, RoutingFile, load_rules
 from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DatabaseUrl, DataDir, Records, print_json
 
 if TYPE_CHECKING:
     from clinical_coding.records import CodedRecord
     from clinical_coding.suggestions import VersionName
     from feedback.simulation.running import Simulated, SimulationReport
-    from serving.gateway.routing import RoutingSettings
+    from serving.gateway.rules import AnswerRules
     from training.model import Scorer
 
 __all__ = ["add_to", "suggested"]
@@ -30,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def suggested(
-    records: "Iterable[CodedRecord]", *, scorer: "Scorer", version: "VersionName", routing: "RoutingSettings"
+    records: "Iterable[CodedRecord]", *, scorer: "Scorer", version: "VersionName", rules: "AnswerRules"
 ) -> "Iterator[Simulated]":
     """Suggest codes for records as the gateway would, and keep the truth beside the suggestion.
 
@@ -38,15 +39,16 @@ def suggested(
         records: With the codes that belong on them, of which a request carries none.
         scorer: The version's.
         version: Its name.
-        routing: Thresholds of the route.
+        rules: What codes are judged by.
     """
     from clinical_coding.artefact import new_id
     from clinical_coding.suggestions import SuggestionRequest
     from feedback.simulation.running import Simulated
     from serving.gateway.building import SuggestionBuilder
     from serving.gateway.dispatch import Scored
+    from serving.gateway.reviewing import read_notes
 
-    builder = SuggestionBuilder(scorer.labels, version=version, routing=routing)
+    builder = SuggestionBuilder(scorer.labels, version=version, rules=rules)
     stream = iter(records)
     while chunk := list(islice(stream, _RECORDS_A_PASS)):
         for record, codes in zip(chunk, scorer.score([record.notes for record in chunk]), strict=True):
@@ -56,7 +58,8 @@ def suggested(
                 encounter=record.encounter,
                 notes=record.notes,
             )
-            suggestion = builder.build(request, scored=Scored(codes, degraded=False), trace_id=new_id())
+            scored, read = Scored(codes, degraded=False), read_notes(request.notes)
+            suggestion = builder.build(request, scored=scored, read=read, trace_id=new_id())
             yield Simulated(request, suggestion, record.keys())
 
 
@@ -71,7 +74,8 @@ def simulate(
     split: Annotated[
         str, typer.Option("--split", help="Of the records; of other patients than those of train nothing is learnt.")
     ] = "train",
-    routing: Annotated[Path, typer.Option("--routing", help="Thresholds of the route.")] = CONFIGS / "routing.yaml",
+    routing: RoutingFile = DEFAULT_ROUTING,
+    policy: PolicyFile = DEFAULT_POLICY,
     key: Key = None,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
@@ -91,14 +95,13 @@ def simulate(
     from governance.versions import resolve_default, resolve_version
     from ledger.engine import ledger
     from scripts.evaluation import records_of
-    from serving.settings import load_routing
     from training.model import Scorer
     from training.progress import progress_bar
 
-    settings, routes = load_simulation(config), load_routing(routing)
-    chosen = records_of(records, split=split)
+    settings, rules = load_simulation(config), load_rules(data_dir, routing=routing, policy=policy)
+    chosen = records_of(records, split=split, systems=rules.systems)
     resolved = resolve_version(version, data_dir=data_dir) if version else resolve_default(data_dir=data_dir)
-    encounters = suggested(chosen, scorer=Scorer(resolved.folder), version=resolved.version, routing=routes)
+    encounters = suggested(chosen, scorer=Scorer(resolved.folder), version=resolved.version, rules=rules)
     with (
         ledger(data_dir, url=database_url) as engine,
         progress_bar("simulate", total=None, console=Console(stderr=True)) as advance,

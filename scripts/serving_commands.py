@@ -7,6 +7,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from scripts.answer_rules import (
+    DEFAULT_POLICY,
+    DEFAULT_QUERIES,
+    DEFAULT_ROUTING,
+    NecessityFile,
+    PolicyFile,
+    QueriesFile,
+    RoutingFile,
+    load_rules,
+)
 from scripts.deciding import decide, local_key
 from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DatabaseUrl, DataDir, print_json
 
@@ -47,9 +57,10 @@ def serve(
     config: Annotated[Path, typer.Option("--config", help="Gateway, fallback and Triton settings.")] = (
         CONFIGS / "serving.yaml"
     ),
-    routing: Annotated[Path, typer.Option("--routing", help="When a suggestion is autonomous, assisted, manual.")] = (
-        CONFIGS / "routing.yaml"
-    ),
+    routing: RoutingFile = DEFAULT_ROUTING,
+    policy: PolicyFile = DEFAULT_POLICY,
+    queries: QueriesFile = DEFAULT_QUERIES,
+    necessity: NecessityFile = None,
     feedback: Annotated[Path, typer.Option("--feedback", help="Shares drawn for audit, claims, the queue.")] = (
         CONFIGS / "feedback.yaml"
     ),
@@ -70,9 +81,10 @@ def serve(
     from governance.versions import resolve_default, resolve_version
     from ledger.engine import ledger
     from serving.serve import serve as run
-    from serving.settings import load_routing, load_serving
+    from serving.settings import load_serving
 
-    settings, routes = load_serving(config), load_routing(routing)
+    settings = load_serving(config)
+    rules = load_rules(data_dir, routing=routing, policy=policy, queries=queries, necessity=necessity)
     gathering, known_reasons = load_feedback(feedback), load_reasons(reasons)
     if version is None:
         with ledger(data_dir, url=database_url) as engine:
@@ -89,7 +101,7 @@ def serve(
         version=resolved.version,
         data_dir=data_dir,
         settings=settings,
-        routing=routes,
+        rules=rules,
         feedback=gathering,
         reasons=known_reasons,
         follows_champion=version is None,

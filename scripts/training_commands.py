@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from scripts.held_releases import held_releases
 from scripts.options import DEFAULT_DATA_DIR, AsJson, DataDir, Records, print_json
 
 __all__ = ["add_to"]
@@ -101,7 +102,8 @@ def predict(
 
     console = Console(stderr=True)
     resolved = resolve_version(version, data_dir=data_dir)
-    with predicted(resolved, records, split=split, rejects=rejects, console=console) as predictions:
+    systems = held_releases(data_dir)
+    with predicted(resolved, records, split=split, rejects=rejects, systems=systems, console=console) as predictions:
         num_lines = write_predictions(predictions, out)
     console.print(f"{num_lines} predictions in {out}")
 
@@ -126,14 +128,15 @@ def evaluate(
 
     console = Console(stderr=True)
     resolved = resolve_version(version, data_dir=data_dir)
-    with predicted(resolved, records, split=split, rejects=rejects, console=console) as stream:
+    systems = held_releases(data_dir)
+    with predicted(resolved, records, split=split, rejects=rejects, systems=systems, console=console) as stream:
         predictions = list(stream)
-    evaluation = measure(records_of(records, split=split), predictions)
+    evaluation = measure(records_of(records, split=split, systems=systems), predictions)
     if plots is not None:
         from training.plots import evaluation_figures
 
         plots.mkdir(parents=True, exist_ok=True)
-        figures = evaluation_figures(list(records_of(records, split=split)), predictions, evaluation)
+        figures = evaluation_figures(list(records_of(records, split=split, systems=systems)), predictions, evaluation)
         for name, figure in figures.items():
             figure.savefig(plots / f"{name}.png", dpi=160)
     if as_json:

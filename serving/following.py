@@ -23,7 +23,7 @@ from governance.promotion import Promotion, current_champion, resolve_champion
 from governance.versions import ResolvedVersion
 from serving.backends import BackendError
 from serving.gateway.active import ActiveVersion, ServedVersion
-from serving.gateway.routing import RoutingSettings
+from serving.gateway.rules import AnswerRules
 from serving.hosts import Host, OpenVersion
 from serving.settings import ServingSettings
 
@@ -55,7 +55,7 @@ def check_reach(bundle: Path, *, settings: ServingSettings) -> None:
         )
 
 
-def join_version(opened: OpenVersion, *, settings: ServingSettings, routing: RoutingSettings) -> ServedVersion:
+def join_version(opened: OpenVersion, *, settings: ServingSettings, rules: AnswerRules) -> ServedVersion:
     """Put together what answers in a version's name; reads its labels."""
     return ServedVersion.join(
         opened.resolved.version,
@@ -63,7 +63,7 @@ def join_version(opened: OpenVersion, *, settings: ServingSettings, routing: Rou
         primary=opened.primary,
         fallback=opened.fallback,
         settings=settings.gateway,
-        routing=routing,
+        rules=rules,
     )
 
 
@@ -94,7 +94,7 @@ class Follower:
         engine: Engine,
         data_dir: Path,
         settings: ServingSettings,
-        routing: RoutingSettings,
+        rules: AnswerRules,
     ) -> None:
         """Begin with what is served.
 
@@ -105,7 +105,7 @@ class Follower:
             engine: A migrated database, which names the champion.
             data_dir: Where versions are registered.
             settings: Times and limits.
-            routing: Thresholds of the route.
+            rules: What codes are judged by.
         """
         self._active = active
         self._opened = opened
@@ -113,7 +113,7 @@ class Follower:
         self._engine = engine
         self._data_dir = data_dir
         self._settings = settings
-        self._routing = routing
+        self._rules = rules
         self._failure: _Failure | None = None
 
     async def run(self) -> None:
@@ -152,7 +152,7 @@ class Follower:
             resolved = await asyncio.to_thread(self._resolve, champion)
             opened = await self._host.open(resolved)
             try:
-                joined = await asyncio.to_thread(join_version, opened, settings=self._settings, routing=self._routing)
+                joined = await asyncio.to_thread(join_version, opened, settings=self._settings, rules=self._rules)
                 latest = await asyncio.to_thread(current_champion, self._engine)
             except Exception:
                 await self._host.close(opened)

@@ -1,4 +1,4 @@
-"""Shows a suggestion in the terminal: the notes with their evidence coloured, then the codes as a table.
+"""Shows a suggestion in the terminal: the notes with their evidence coloured, the codes, findings and queries.
 
 Notes and codes can be shown apart, for whoever has something else to say beside them.
 """
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from clinical_coding.records import Note
 from clinical_coding.suggestions import RouteDecision, SuggestedCode, Suggestion
+from serving.finding_display import render_findings, render_queries
 
 __all__ = ["printable", "render", "render_codes", "render_notes"]
 
@@ -43,8 +44,14 @@ def render(notes: Sequence[Note], suggestion: Suggestion) -> RenderableType:
     Returns:
         What ``rich.console.Console.print`` takes.
     """
-    table = [render_codes(suggestion.codes)] if suggestion.codes else []
-    return Group(render_notes(notes, suggestion.codes), *table, _summarise(suggestion))
+    parts: list[RenderableType] = [render_notes(notes, suggestion.codes)]
+    if suggestion.codes:
+        parts.append(render_codes(suggestion.codes))
+    if suggestion.findings:
+        parts.append(render_findings(suggestion.findings))
+    if suggestion.queries:
+        parts.append(render_queries(suggestion.queries))
+    return Group(*parts, _summarise(suggestion))
 
 
 def render_notes(notes: Sequence[Note], codes: Sequence[SuggestedCode]) -> RenderableType:
@@ -126,6 +133,9 @@ def _summarise(suggestion: Suggestion) -> Text:
         ("\nsuggestion ", "dim"),
         suggestion.suggestion_id,
     )
+    if suggestion.grouping is not None:
+        drg, weight = suggestion.grouping, suggestion.grouping.relative_weight
+        text.append(f"\nworking DRG {drg.drg} {drg.description}" + (f", weight {weight}" if weight is not None else ""))
     if suggestion.degraded:
         text.append("  degraded: the fallback answered", style="bold red")
     return text

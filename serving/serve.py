@@ -30,7 +30,7 @@ from serving.claims import HOST, claim_data_directory, claim_port
 from serving.following import Follower, check_reach, describe_version, join_version
 from serving.gateway.active import ActiveVersion
 from serving.gateway.app import create_app
-from serving.gateway.routing import RoutingSettings
+from serving.gateway.rules import AnswerRules
 from serving.hosts import EmbeddedTriton, ExternalTriton, Host, LocalHost, OpenVersion, TritonHost
 from serving.logs import configure_logs
 from serving.settings import ServingSettings
@@ -50,7 +50,7 @@ class _Plan:
     follows_champion: bool
     data: DataDirectory
     settings: ServingSettings
-    routing: RoutingSettings
+    rules: AnswerRules
     feedback: FeedbackSettings
     reasons: ReasonCodes
     backend: Literal["triton", "local"]
@@ -65,7 +65,7 @@ def serve(
     version: VersionName,
     data_dir: Path,
     settings: ServingSettings,
-    routing: RoutingSettings,
+    rules: AnswerRules,
     feedback: FeedbackSettings,
     reasons: ReasonCodes,
     follows_champion: bool = False,
@@ -87,7 +87,7 @@ def serve(
         version: Its name, as ``governance.versions`` resolved it.
         data_dir: Database, keys, logs and model repository live here; one server at a time.
         settings: Gateway, fallback and Triton.
-        routing: Thresholds of the route.
+        rules: Coding rules, queries and thresholds of the route.
         feedback: How feedback is gathered.
         reasons: The reasons that coders can give.
         follows_champion: Serve whoever becomes champion, hot. On another's Triton it takes the version's
@@ -112,7 +112,7 @@ def serve(
         follows_champion,
         data,
         settings,
-        routing,
+        rules,
         feedback,
         reasons,
         backend,
@@ -187,7 +187,7 @@ class _Server(uvicorn.Server):
 
 async def _answer(plan: _Plan, opened: OpenVersion, *, host: Host, listener: socket.socket, engine: Engine) -> None:
     """Run the gateway until cancelled, then let requests in flight finish."""
-    active = ActiveVersion(join_version(opened, settings=plan.settings, routing=plan.routing))
+    active = ActiveVersion(join_version(opened, settings=plan.settings, rules=plan.rules))
     app = create_app(
         plan.settings.gateway,
         active=active,
@@ -212,7 +212,7 @@ async def _answer(plan: _Plan, opened: OpenVersion, *, host: Host, listener: soc
                 engine=engine,
                 data_dir=plan.data.root,
                 settings=plan.settings,
-                routing=plan.routing,
+                rules=plan.rules,
             )
             following = asyncio.create_task(follower.run(), name="following")
         await asyncio.wait({serving})

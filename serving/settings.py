@@ -7,11 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clinical_coding.settings_file import load_settings
 from serving.fallback.client import FallbackSettings
-from serving.gateway.routing import RoutingSettings
 from serving.gateway.settings import GatewaySettings
 from serving.triton.config import Device, DynamicBatching
 
-__all__ = ["ServingSettings", "TritonSettings", "load_routing", "load_serving"]
+__all__ = ["ServingSettings", "TritonSettings", "load_serving"]
 
 
 class TritonSettings(BaseModel):
@@ -53,12 +52,3 @@ def load_serving(path: Path) -> ServingSettings:
         ValueError: The file is missing, is not YAML, or has a wrong or unknown field.
     """
     return load_settings(path, ServingSettings)
-
-
-def load_routing(path: Path) -> RoutingSettings:
-    """Read the thresholds of the route; what the file leaves out keeps its default.
-
-    Raises:
-        ValueError: The file is missing, is not YAML, or has a wrong or unknown field.
-    """
-    return load_settings(path, RoutingSettings)

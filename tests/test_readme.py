@@ -28,7 +28,7 @@ def test_commands_are_understood(line: str) -> None:
         command = command.commands[arguments.pop(0)]
     # Parsing alone: a wrong option, argument or choice is refused here.
     context = command.make_context(command.name, arguments)
-    for name in ("config", "routing"):
+    for name in ("config", "routing", "policy", "queries"):
         assert (
             context.params.get(name) is None
             or Path(context.params[name]).is_relative_to(ROOT / "configs")

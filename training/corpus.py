@@ -18,6 +18,7 @@ from rich.console import Console
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.records import CodedRecord
 from training.build import embed_terms
 from training.config import TrainConfig
@@ -87,13 +88,22 @@ def choose_held_out(stored: Dataset, *, share: float) -> NDArray[Any]:
     return np.array([patient not in partial and is_held_out(patient, share=share) for patient in patients])
 
 
-def prepare(config: TrainConfig, *, records: Path, folder: Path, accelerator: Accelerator, console: Console) -> Corpus:
+def prepare(
+    config: TrainConfig,
+    *,
+    records: Path,
+    folder: Path,
+    systems: CodeSystems,
+    accelerator: Accelerator,
+    console: Console,
+) -> Corpus:
     """Make the corpus of a run, or find its parts again after a kill.
 
     Args:
         config: The run's.
         records: What ``store_records`` wrote.
         folder: Where windows and the lower layers' output lie.
+        systems: The releases whose words stand for the labels.
         accelerator: Device and precision.
         console: Where progress is shown.
 
@@ -110,7 +120,8 @@ def prepare(config: TrainConfig, *, records: Path, folder: Path, accelerator: Ac
         )
     # Without a refit the held-out patients' own codes would be labels that nothing ever trains.
     learned = stored if config.refit else stored.select(np.flatnonzero(~held_out))
-    label_space = build_label_space(code for record in load_records(learned) for code in record.codes)
+    codes = (code for record in load_records(learned) for code in record.codes)
+    label_space = build_label_space(codes, systems=systems)
     if not label_space.labels:
         raise ValueError("the training records carry no positive or negative code; nothing can be learned from them")
     base = config.base_model.locate()

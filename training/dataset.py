@@ -3,7 +3,7 @@
     CodedRecord --store_records--> datasets.Dataset --cut_records--> token windows --Collator--> Batch
 
 The Datasets live as Arrow files on disk, so memory stays flat however many records there are. What a
-label index means is the label space's business (``label_space``).
+label index means is the label space's business (``label_space``); whether a code is valid, ``code_validity``'s.
 
 Shapes: B records, W windows, T tokens a window, H hidden size, M tokens a record, S sampled labels, E evidence entries.
 """
@@ -25,7 +25,7 @@ from clinical_coding.manifest import Manifest, hash_patients
 from clinical_coding.records import CodedRecord, Unlisted
 from training.model.windows import TokenWindows, cut_windows
 
-__all__ = ["cut_records", "load_records", "open_stored", "store_records"]
+__all__ = ["ManifestTally", "cut_records", "load_records", "open_stored", "store_records"]
 
 _ROWS_A_WRITE = 1024
 
@@ -51,6 +51,38 @@ _CUT = Features(
 )
 
 
+class ManifestTally:
+    """Adds records up to their manifest, one after the other."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._ids = list[str]()
+        self._splits = Counter[str]()
+        self._adjudications, self._patients = set[str](), set[str]()
+
+    def add(self, record: CodedRecord) -> str:
+        """Count a record in; gives the JSON that the content is hashed by."""
+        text = record.model_dump_json()
+        self._digest.update(text.encode() + b"\n")
+        self._ids.append(record.record_id)
+        self._splits[str(record.split)] += 1
+        self._patients.add(record.patient_id)
+        named = {code.provenance.adjudication_id for code in record.codes}
+        self._adjudications |= {adjudication_id for adjudication_id in named if adjudication_id}
+        return text
+
+    def manifest(self, *, sources: Sequence[str]) -> Manifest:
+        """The manifest of the records so far."""
+        return Manifest(
+            record_ids=tuple(self._ids),
+            content_sha256=self._digest.hexdigest(),
+            splits=dict(self._splits),
+            sources=tuple(sources),
+            adjudication_ids=tuple(sorted(self._adjudications)),
+            patient_hashes=hash_patients(self._patients),
+        )
+
+
 def store_records(records: Iterable[CodedRecord], *, sources: Sequence[str], path: Path) -> Manifest:
     """First hop: stream records to an Arrow file, one row a record, and say what they were.
 
@@ -65,36 +97,22 @@ def store_records(records: Iterable[CodedRecord], *, sources: Sequence[str], pat
     Raises:
         ValueError: There are no records.
     """
-    digest, ids, splits = hashlib.sha256(), list[str](), Counter[str]()
-    adjudications, patients = set[str](), set[str]()
+    tally = ManifestTally()
     path.parent.mkdir(parents=True, exist_ok=True)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _STORED) as writer:
         rows = list[dict[str, object]]()
         for record in records:
-            text = record.model_dump_json()
-            digest.update(text.encode() + b"\n")
-            ids.append(record.record_id)
-            splits[str(record.split)] += 1
-            patients.add(record.patient_id)
-            named = {code.provenance.adjudication_id for code in record.codes}
-            adjudications |= {adjudication_id for adjudication_id in named if adjudication_id}
-            columns = (record.record_id, record.patient_id, record.unlisted is Unlisted.ABSENT, text)
+            columns = (record.record_id, record.patient_id, record.unlisted is Unlisted.ABSENT, tally.add(record))
             rows.append(dict(zip(_STORED.names, columns, strict=True)))
             if len(rows) == _ROWS_A_WRITE:
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_STORED))
                 rows.clear()
         if rows:
             writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_STORED))
-    if not ids:
+    manifest = tally.manifest(sources=sources)
+    if not manifest.record_ids:
         raise ValueError(f"records {', '.join(sources)}: none is in the chosen splits; choose others with --splits")
-    return Manifest(
-        record_ids=tuple(ids),
-        content_sha256=digest.hexdigest(),
-        splits=dict(splits),
-        sources=tuple(sources),
-        adjudication_ids=tuple(sorted(adjudications)),
-        patient_hashes=hash_patients(patients),
-    )
+    return manifest
 
 
 def open_stored(path: Path) -> Dataset:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from clinical_coding.artefact import sha256_of_json
 from clinical_coding.bundle import Label
-from clinical_coding.code_library import describe, load_icd10cm
-from clinical_coding.codes import Code, CodeState, CodeSystem, split_key
+from clinical_coding.code_systems import CodeSystems
+from clinical_coding.codes import Code, CodeState, split_key
+from training.label_words import description_of, terms_of
 
 __all__ = ["LabelSpace", "build_label_space"]
 
@@ -41,23 +42,23 @@ class LabelSpace:
         ]
 
 
-def build_label_space(codes: Iterable[Code]) -> LabelSpace:
+def build_label_space(codes: Iterable[Code], *, systems: CodeSystems | None = None) -> LabelSpace:
     """Make the label space of the codes that training records carry.
 
     Args:
         codes: The codes of every training record; those in state unknown found no label on their own.
+        systems: The releases whose words stand for the labels; the embedded one when None.
     """
+    held = systems or CodeSystems.embedded()
     releases: dict[str, Counter[str | None]] = defaultdict(Counter)
     for code in codes:
         if code.state is not CodeState.UNKNOWN:
             releases[code.key][code.release] += 1
-    library = load_icd10cm()
     labels, terms = [], []
     for key in sorted(releases):
         system, number = split_key(key)
         release = releases[key].most_common(1)[0][0]
-        description = describe(system, number, release)
+        description = description_of(system, number, release=release, systems=held)
         labels.append(Label(system=system, release=release, code=number, description=description))
-        entry = library.get(number) if system is CodeSystem.ICD10CM else None
-        terms.append((description or f"{system} {number}", *(entry.inclusion_terms if entry else ())))
+        terms.append(terms_of(system, number, description=description, release=release, systems=held))
     return LabelSpace(tuple(labels), tuple(terms), {label.key: at for at, label in enumerate(labels)})

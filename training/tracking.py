@@ -27,6 +27,7 @@ from clinical_coding.registered_version import (
     MODEL_NAME,
     PREDICTIONS_ARTIFACT,
 )
+from training.code_validity import CodeValidity
 from training.metric_names import metric_name
 
 if TYPE_CHECKING:
@@ -127,6 +128,12 @@ class TrackedRun:
         self._write(self._pending)
         self._pending = []
         self._flushed_at = time.monotonic()
+
+    def log_code_validity(self, validity: CodeValidity) -> None:
+        """Store what became of codes that are not valid as code-validity.json, and how many in two tags."""
+        self._client.log_text(self.run_id, validity.model_dump_json(indent=2), "code-validity.json")
+        self._client.set_tag(self.run_id, "codes_mapped", str(validity.num_mapped))
+        self._client.set_tag(self.run_id, "codes_dropped", str(validity.num_dropped))
 
     def log_evaluation(self, evaluation: Evaluation) -> None:
         """Write every metric, on the whole and by slice with its support, and all of it as evaluation.json."""

@@ -3,6 +3,8 @@
 A tenth of the training patients is held out for early stopping, calibration and the threshold. The dev
 split, unless it is trained on, is looked at once, at the end, by the bundle as it will be served.
 
+Codes that are not valid for their record's date are settled as the records are read (``code_validity``).
+
 Where several processes were launched, the first does all of this, and the others ``fit_beside`` it.
 """
 
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.data_directory import DataDirectory
 from clinical_coding.manifest import Manifest
 from clinical_coding.metrics import Evaluation
@@ -22,6 +25,7 @@ from clinical_coding.readers.spec import without_folders
 from clinical_coding.records import CodedRecord, Split
 from clinical_coding.registered_version import EvaluatedOn
 from clinical_coding.suggestions import VersionName
+from training.code_validity import CodeValidity, ValidCodes
 from training.config import TrainConfig
 from training.corpus import prepare
 from training.dataset import store_records
@@ -46,6 +50,8 @@ class TrainResult:
     version: VersionName
     evaluated_on: EvaluatedOn
     evaluation: Evaluation
+    code_validity: CodeValidity
+    """What became of codes that are not valid for their record's date."""
 
 
 def train(
@@ -72,18 +78,30 @@ def train(
     if training_set is not None:
         config = config.model_copy(update={"splits": (Split.TRAIN,)})
     directory = DataDirectory.locate(data_dir)
+    systems = CodeSystems.open(directory.code_systems)
+    valid_codes = ValidCodes(systems)
     with incoming_file(directory.checkpoints) as incoming:
         with progress_bar("read records", total=None, console=console) as advance:
-            manifest = _store(config, training_set, path=incoming, rejects=rejects, advance=advance)
+            manifest = _store(config, training_set, valid_codes, path=incoming, rejects=rejects, advance=advance)
+        validity = valid_codes.counts()
+        console.print(validity.describe(), highlight=False)
         with open_session(config, manifest, checkpoints=directory.checkpoints) as session:
             incoming.replace(session.folder / "records.arrow")
-            result = _train_in_session(config, manifest, session=session, data_dir=data_dir, console=console)
+            result = _train_in_session(
+                config, manifest, validity, session=session, systems=systems, data_dir=data_dir, console=console
+            )
             session.finish()
     return result
 
 
 def _store(
-    config: TrainConfig, training_set: Path | None, *, path: Path, rejects: Path | None, advance: Callable[[int], None]
+    config: TrainConfig,
+    training_set: Path | None,
+    valid_codes: ValidCodes,
+    *,
+    path: Path,
+    rejects: Path | None,
+    advance: Callable[[int], None],
 ) -> Manifest:
     def counted(records: Iterator[CodedRecord]) -> Iterator[CodedRecord]:
         for record in records:
@@ -91,16 +109,26 @@ def _store(
             advance(1)
 
     if training_set is not None:
-        return store_training_set(training_set, base=config.records, path=path, rejects=rejects, counted=counted)
-    chosen = counted(read_records(config.records, splits=config.splits, rejects=rejects))
-    return store_records(chosen, sources=[without_folders(config.records)], path=path)
+        return store_training_set(
+            training_set,
+            base=config.records,
+            path=path,
+            valid_codes=valid_codes,
+            rejects=rejects,
+            counted=counted,
+        )
+    systems = valid_codes.systems
+    chosen = counted(read_records(config.records, splits=config.splits, rejects=rejects, systems=systems))
+    return store_records(valid_codes.settle(chosen), sources=[without_folders(config.records)], path=path)
 
 
 def _train_in_session(
     config: TrainConfig,
     manifest: Manifest,
+    validity: CodeValidity,
     *,
     session: TrainingSession,
+    systems: CodeSystems,
     data_dir: Path,
     console: Console,
 ) -> TrainResult:
@@ -116,15 +144,17 @@ def _train_in_session(
         run_id=session.run_id,
     ) as run:
         session.remember(run.run_id)
+        run.log_code_validity(validity)
         corpus = prepare(
             config,
             records=session.folder / "records.arrow",
             folder=session.folder,
+            systems=systems,
             accelerator=accelerator,
             console=console,
         )
         # The others prepare the same from what now lies there.
-        share(session.folder, accelerator)
+        share((session.folder, data_dir), accelerator)
         steps = Steps(config, corpus, accelerator, run, session.folder, console)
         fitted = steps.fit("fit", np.flatnonzero(~corpus.held_out), hold_out=True)
         calibration, threshold, held_out_confidences = steps.calibrate(fitted)
@@ -132,7 +162,8 @@ def _train_in_session(
             corpus.windows, labels=corpus.label_space.labels, confidences=held_out_confidences
         )
         written = {"calibration": calibration, "threshold": threshold, "manifest": manifest, "reference": reference}
-        dev = list(read_records(config.records, splits=(Split.DEV,))) if Split.DEV not in config.splits else []
+        splits = () if Split.DEV in config.splits else (Split.DEV,)
+        dev = list(read_records(config.records, splits=splits, systems=systems)) if splits else []
         evaluated_on = EvaluatedOn.DEV if dev else EvaluatedOn.HELD_OUT
         bundle = steps.write(fitted, **written)
         if not dev:
@@ -150,7 +181,7 @@ def _train_in_session(
         version = register_version(
             run.run_id, bundle_folder=bundle, data_dir=data_dir, metrics=evaluation.overall, evaluated_on=evaluated_on
         )
-    return TrainResult(run.run_id, version, evaluated_on, evaluation)
+    return TrainResult(run.run_id, version, evaluated_on, evaluation, validity)
 
 
 def _log_measures(
@@ -176,9 +207,10 @@ def fit_beside(config: TrainConfig) -> None:
         config: The run's, as the first process has it.
     """
     accelerator, quiet = make_accelerator(config.optimisation.precision), Console(quiet=True)
-    folder = share(None, accelerator)
+    folder, data_dir = share(None, accelerator)
+    systems = CodeSystems.open(DataDirectory.locate(data_dir).code_systems)
     records = folder / "records.arrow"
-    corpus = prepare(config, records=records, folder=folder, accelerator=accelerator, console=quiet)
+    corpus = prepare(config, records=records, folder=folder, systems=systems, accelerator=accelerator, console=quiet)
     steps = Steps(config, corpus, accelerator, None, folder, quiet)
     best_epoch = steps.fit("fit", np.flatnonzero(~corpus.held_out), hold_out=True).result.best_epoch
     if config.refit:

@@ -1,8 +1,9 @@
 """A training set that feedback exported, as stage 1 of the next version.
 
 Takes a folder with ``records.jsonl`` and ``manifest.json``, gives what ``store_records`` gives once it is sure that
-the records are the ones the manifest names, and that none is of a patient on whom versions are measured. It knows
-neither how the records were curated nor the ledger that their adjudications are kept in.
+the records are the ones the manifest names, and that none is of a patient on whom versions are measured. Codes that
+are not valid are settled on the way, so that the manifest of the training is the export's only where none was. It
+knows neither how the records were curated nor the ledger that their adjudications are kept in.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,11 +12,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from clinical_coding.artefact import describe_errors
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.manifest import Manifest
 from clinical_coding.readers import assign_split, read_records
 from clinical_coding.readers.spec import without_folders
 from clinical_coding.records import CodedRecord, Split
-from training.dataset import store_records
+from training.code_validity import ValidCodes
+from training.dataset import ManifestTally, store_records
 
 __all__ = ["store_training_set"]
 
@@ -28,6 +31,7 @@ def store_training_set(
     *,
     base: str,
     path: Path,
+    valid_codes: ValidCodes,
     rejects: Path | None = None,
     counted: Callable[[Iterator[CodedRecord]], Iterator[CodedRecord]],
 ) -> Manifest:
@@ -37,21 +41,31 @@ def store_training_set(
         folder: The training set.
         base: The record spec whose dev and test splits measure versions.
         path: Where the file is to lie.
+        valid_codes: Settles the codes of the checked records.
         rejects: Where to keep lines of ``base`` that cannot be read.
         counted: Passes records on and shows their number.
 
     Returns:
-        The manifest, as found in the records.
+        The manifest of what was stored.
 
     Raises:
         ValueError: A file is missing or damaged, a line is no record, or a record leaks a patient of dev or test.
     """
     manifest = _read_manifest(folder)
-    held_out = _held_out_patients(base, rejects=rejects)
-    records = _read_checked(folder, held_out=held_out, held_out_by=without_folders(base))
-    found = store_records(counted(records), sources=manifest.sources, path=path)
-    _compare(manifest, found=found, folder=folder)
-    return found
+    held_out = _held_out_patients(base, rejects=rejects, systems=valid_codes.systems)
+    exported = read_records(f"jsonl:{folder / _RECORDS}", max_rejects=0, systems=valid_codes.systems)
+    records = _read_checked(exported, folder, held_out=held_out, held_out_by=without_folders(base))
+    tally = ManifestTally()
+    settled = valid_codes.settle(counted(_tallied(records, tally)))
+    stored = store_records(settled, sources=manifest.sources, path=path)
+    _compare(manifest, found=tally.manifest(sources=manifest.sources), folder=folder)
+    return stored
+
+
+def _tallied(records: Iterator[CodedRecord], tally: ManifestTally) -> Iterator[CodedRecord]:
+    for record in records:
+        tally.add(record)
+        yield record
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -66,15 +80,17 @@ def _read_manifest(folder: Path) -> Manifest:
         raise ValueError(f"{folder / _MANIFEST}: {describe_errors(error)}; {_REMEDY}") from None
 
 
-def _held_out_patients(base: str, *, rejects: Path | None) -> dict[str, Split]:
+def _held_out_patients(base: str, *, rejects: Path | None, systems: CodeSystems) -> dict[str, Split]:
     """The patients who are never trained on, in memory by id alone."""
-    records = read_records(base, splits=(Split.DEV, Split.TEST), rejects=rejects)
+    records = read_records(base, splits=(Split.DEV, Split.TEST), rejects=rejects, systems=systems)
     return {record.patient_id: record.split for record in records if record.split is not None}
 
 
-def _read_checked(folder: Path, *, held_out: Mapping[str, Split], held_out_by: str) -> Iterator[CodedRecord]:
+def _read_checked(
+    records: Iterator[CodedRecord], folder: Path, *, held_out: Mapping[str, Split], held_out_by: str
+) -> Iterator[CodedRecord]:
     is_empty = True
-    for record in read_records(f"jsonl:{folder / _RECORDS}", max_rejects=0):
+    for record in records:
         if fault := _leak(record, held_out=held_out, held_out_by=held_out_by):
             raise ValueError(
                 f"training set {folder} would leak the evaluation patients: record {record.record_id!r} {fault}; "

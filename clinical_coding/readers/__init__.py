@@ -7,7 +7,8 @@ grow with the notes. Every record it yields has a split, and no patient is in tw
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from clinical_coding.readers.admission import PatientInTwoSplitsError, assign_split
+from clinical_coding.code_systems import CodeSystems
+from clinical_coding.readers.admission import Admission, PatientInTwoSplitsError, assign_split
 from clinical_coding.readers.jsonl import read_jsonl, write_jsonl
 from clinical_coding.readers.rejects import Rejects
 from clinical_coding.readers.spec import RecordSpec, parse_spec
@@ -17,7 +18,12 @@ __all__ = ["PatientInTwoSplitsError", "assign_split", "read_records", "write_jso
 
 
 def read_records(
-    spec: str, *, splits: Collection[Split] = tuple(Split), rejects: Path | None = None, max_rejects: int = 100
+    spec: str,
+    *,
+    splits: Collection[Split] = tuple(Split),
+    rejects: Path | None = None,
+    max_rejects: int = 100,
+    systems: CodeSystems | None = None,
 ) -> Iterator[CodedRecord]:
     """Read the records that a spec names, as a stream.
 
@@ -27,6 +33,7 @@ def read_records(
         splits: The splits to give; the others are read all the same, and judged.
         rejects: Where to keep lines that cannot be read, with file, line and reason.
         max_rejects: How many such lines are borne before the reading stops.
+        systems: The releases of code systems that codes are judged by; the embedded one when None.
 
     Returns:
         The records, each with a split: its own, or one given by its patient id.
@@ -35,7 +42,7 @@ def read_records(
         ValueError: At once when the spec is wrong or there is no such file; while reading when
             more lines than ``max_rejects`` are rejected, or a patient is found in two splits.
     """
-    records = _open(spec, rejects=rejects, max_rejects=max_rejects)
+    records = _open(spec, rejects=rejects, max_rejects=max_rejects, admission=Admission(systems))
     return (record for record in records if record.split in splits)
 
 
@@ -50,7 +57,7 @@ def write_parquet(records: Iterable[CodedRecord], path: Path) -> int:
     return parquet.write_parquet(records, path)
 
 
-def _open(spec: str, *, rejects: Path | None, max_rejects: int) -> Iterator[CodedRecord]:
+def _open(spec: str, *, rejects: Path | None, max_rejects: int, admission: Admission) -> Iterator[CodedRecord]:
     parsed = parse_spec(spec)
     if parsed.form == "sample":
         from clinical_coding.readers.sample import read_sample
@@ -59,18 +66,19 @@ def _open(spec: str, *, rejects: Path | None, max_rejects: int) -> Iterator[Code
     path = Path(parsed.place).expanduser()
     if not (path.is_file() or (path.is_dir() and parsed.form == "codiesp")):
         raise ValueError(f"record spec {spec!r} names no file at {path}; check the path")
-    return _read_file(parsed, path=path, rejects=Rejects(rejects, max_rejects=max_rejects))
+    return _read_file(parsed, path=path, rejects=Rejects(rejects, max_rejects=max_rejects), admission=admission)
 
 
-def _read_file(spec: RecordSpec, *, path: Path, rejects: Rejects) -> Iterator[CodedRecord]:
+def _read_file(spec: RecordSpec, *, path: Path, rejects: Rejects, admission: Admission) -> Iterator[CodedRecord]:
     with rejects:
         if spec.form == "jsonl":
-            yield from read_jsonl(path, rejects=rejects)
+            yield from read_jsonl(path, rejects=rejects, admission=admission)
         elif spec.form == "parquet":
             from clinical_coding.readers.parquet import read_parquet
 
-            yield from read_parquet(path, rejects=rejects)
+            yield from read_parquet(path, rejects=rejects, admission=admission)
         else:
             from clinical_coding.readers.codiesp import read_codiesp
 
-            yield from read_codiesp(path, language=spec.options["lang"], task=spec.options["task"], rejects=rejects)
+            language, task = spec.options["lang"], spec.options["task"]
+            yield from read_codiesp(path, language=language, task=task, rejects=rejects, admission=admission)

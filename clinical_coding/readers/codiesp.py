@@ -63,7 +63,9 @@ def specialty_of(document_id: str) -> str:
     return _SPECIALTIES.get(document_id[:9], "other")
 
 
-def read_codiesp(path: Path, *, language: str, task: str, rejects: Rejects) -> Iterator[CodedRecord]:
+def read_codiesp(
+    path: Path, *, language: str, task: str, rejects: Rejects, admission: Admission
+) -> Iterator[CodedRecord]:
     """Read the labelled documents, train before dev before test, each by document id.
 
     Codes that cannot stand on a claim today are kept under the release ``icd10es-2018`` and
@@ -75,12 +77,12 @@ def read_codiesp(path: Path, *, language: str, task: str, rejects: Rejects) -> I
             machine translation, without, since the offsets are of the original.
         task: ``D`` for diagnoses (ICD-10-CM) or ``P`` for procedures (ICD-10-PCS).
         rejects: Takes label lines that cannot be read.
+        admission: Judges each record.
 
     Raises:
         ValueError: The corpus is not here, or too many label lines are rejected.
     """
     with open_corpus(path, language=language) as files:
-        admission = Admission()
         releases: Counter[str] = Counter()
         for split in files.splits():
             for record in _read_split(files, split=split, task=task, rejects=rejects):

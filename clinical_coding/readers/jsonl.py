@@ -15,18 +15,18 @@ __all__ = ["read_jsonl", "write_jsonl"]
 _UTF8_MARK = b"\xef\xbb\xbf"
 
 
-def read_jsonl(path: Path, *, rejects: Rejects) -> Iterator[CodedRecord]:
+def read_jsonl(path: Path, *, rejects: Rejects, admission: Admission) -> Iterator[CodedRecord]:
     """Read records, one at a time; blank lines count as lines and say nothing.
 
     Args:
         path: A UTF-8 file with one CodedRecord of schema version 1 a line.
         rejects: Takes the lines that are not one.
+        admission: Judges each record.
 
     Raises:
         ValueError: The file is in another encoding, too many lines are rejected, or a patient
             is found in two splits.
     """
-    admission = Admission()
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             text = _decode(line, path=path, number=number)

@@ -47,18 +47,18 @@ _SCHEMA: Final = pa.schema(
 )
 
 
-def read_parquet(path: Path, *, rejects: Rejects) -> Iterator[CodedRecord]:
+def read_parquet(path: Path, *, rejects: Rejects, admission: Admission) -> Iterator[CodedRecord]:
     """Read records, a few hundred rows at a time.
 
     Args:
         path: A Parquet file whose columns are the fields of CodedRecord.
         rejects: Takes the rows that are no record; their line is the row number, from 1.
+        admission: Judges each record.
 
     Raises:
         ValueError: This is no Parquet file, too many rows are rejected, or a patient is found
             in two splits.
     """
-    admission = Admission()
     for number, row in enumerate(_rows(path), start=1):
         try:
             record = admission.admit(CodedRecord.model_validate(_without_nulls(row)))

@@ -17,7 +17,7 @@ from clinical_coding.suggestions import VersionName
 from serving.backends import Backend
 from serving.gateway.building import SuggestionBuilder
 from serving.gateway.dispatch import Dispatcher
-from serving.gateway.routing import RoutingSettings
+from serving.gateway.rules import AnswerRules
 from serving.gateway.settings import GatewaySettings
 
 __all__ = ["ActiveVersion", "ServedVersion"]
@@ -42,7 +42,7 @@ class ServedVersion:
         primary: Backend,
         fallback: Backend | None,
         settings: GatewaySettings,
-        routing: RoutingSettings,
+        rules: AnswerRules,
     ) -> Self:
         """Put a version together.
 
@@ -52,9 +52,9 @@ class ServedVersion:
             primary: Who answers; started and stopped by the caller.
             fallback: Who answers in its place; likewise.
             settings: Limits and times.
-            routing: Thresholds of the route.
+            rules: What its codes are judged by.
         """
-        builder = SuggestionBuilder(labels, version=name, routing=routing)
+        builder = SuggestionBuilder(labels, version=name, rules=rules)
         return cls(name, builder, Dispatcher(primary, fallback=fallback, settings=settings))
 
     def renamed(self, name: VersionName) -> "ServedVersion":

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from feedback.adjudication_routes import adjudication_router
 from feedback.decision_routes import decision_router
+from feedback.query_routes import query_router
 from feedback.settings import FeedbackSettings, ReasonCodes
 from feedback.training_set_routes import training_set_router
 from governance.routes import governance_router
@@ -27,6 +28,7 @@ from serving.gateway.operation_routes import operation_router
 from serving.gateway.problems import add_problem_handlers
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.storing import SuggestionStore
+from serving.gateway.suggesting import Suggester
 from serving.gateway.suggestion_routes import suggestion_router
 
 __all__ = ["Gauges", "create_app"]
@@ -80,8 +82,10 @@ def create_app(
     app = FastAPIOffline(title="chartloop", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
     add_problem_handlers(app, retry_after_seconds=settings.probe_seconds)
     store = SuggestionStore(engine, settings=feedback)
+    suggester = Suggester(settings, active=active, metrics=metrics)
     routers = (
-        suggestion_router(settings, active=active, store=store, metrics=metrics),
+        suggestion_router(suggester=suggester, store=store),
+        query_router(engine, acting=acting, settings=feedback, rerun=suggester.suggest_again),
         decision_router(engine, acting=acting, settings=feedback, reasons=reasons),
         adjudication_router(engine, acting=acting, settings=feedback),
         training_set_router(engine, acting=acting),

@@ -1,4 +1,4 @@
-"""Builds the suggestion out of scored codes: ranks, descriptions, evidence text, alternatives, route."""
+"""Builds the suggestion out of scored codes: review, ranks, descriptions, evidence text, alternatives, route."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -7,6 +7,7 @@ from typing import Final
 from clinical_coding.artefact import new_id
 from clinical_coding.bundle import Label
 from clinical_coding.codes import CodeSystem
+from clinical_coding.documentation import ReadNote
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.suggestions import (
     Alternative,
@@ -18,7 +19,9 @@ from clinical_coding.suggestions import (
     VersionName,
 )
 from serving.gateway.dispatch import Scored
-from serving.gateway.routing import RoutingSettings, decide_route
+from serving.gateway.reviewing import review
+from serving.gateway.routing import decide_route
+from serving.gateway.rules import AnswerRules
 
 __all__ = ["SuggestionBuilder", "as_answered"]
 
@@ -28,35 +31,47 @@ MIN_SHARED_CHARACTERS: Final = 2
 
 
 class SuggestionBuilder:
-    """Knows the version's labels and the routing rules; holds nothing of a request."""
+    """Knows the version's labels and what codes are judged by; holds nothing of a request."""
 
-    def __init__(self, labels: Sequence[Label], *, version: VersionName, routing: RoutingSettings) -> None:
+    def __init__(self, labels: Sequence[Label], *, version: VersionName, rules: AnswerRules) -> None:
         self._labels = labels
         self._descriptions: Mapping[str, str | None] = {label.key: label.description for label in labels}
         self._version = version
-        self._routing = routing
+        self._rules = rules
 
     def renamed(self, version: VersionName) -> "SuggestionBuilder":
         """The same under another name."""
-        return SuggestionBuilder(self._labels, version=version, routing=self._routing)
+        return SuggestionBuilder(self._labels, version=version, rules=self._rules)
 
-    def build(self, request: SuggestionRequest, *, scored: Scored, trace_id: str) -> Suggestion:
-        """Answer a request.
+    def build(
+        self, request: SuggestionRequest, *, scored: Scored, read: Mapping[str, ReadNote], trace_id: str
+    ) -> Suggestion:
+        """Answer a request; takes milliseconds.
 
         Args:
             request: What was asked.
             scored: All scored codes of its notes, best first.
+            read: The notes as ``serving.gateway.reviewing.read_notes`` reads them.
             trace_id: Names the request in the log.
 
         Returns:
             The whole suggestion, codes included on every route; ``as_answered`` is what a client gets.
         """
-        route = decide_route(request.encounter, codes=scored.codes, settings=self._routing)
-        suggested = [code for code in scored.codes if code.suggested]
-        others = [code for code in scored.codes if not code.suggested]
+        suggestion_id = new_id()
+        reviewed = review(request, scored.codes, read=read, rules=self._rules, suggestion_id=suggestion_id)
+        route = decide_route(
+            request.encounter,
+            codes=reviewed.codes,
+            settings=self._rules.routing,
+            findings=reviewed.findings,
+            num_withheld=reviewed.num_withheld,
+            num_queries=len(reviewed.queries),
+        )
+        suggested = [code for code in reviewed.codes if code.suggested]
+        others = [code for code in reviewed.codes if not code.suggested]
         texts = {note.note_id: note.text for note in request.notes}
         return Suggestion(
-            suggestion_id=new_id(),
+            suggestion_id=suggestion_id,
             version=self._version,
             route=route,
             degraded=scored.degraded,
@@ -64,6 +79,9 @@ class SuggestionBuilder:
                 self._suggest(code, rank=rank, others=others, texts=texts)
                 for rank, code in enumerate(suggested, start=1)
             ),
+            findings=reviewed.findings,
+            queries=reviewed.queries,
+            grouping=reviewed.grouping,
             trace_id=trace_id,
         )
 
@@ -101,8 +119,8 @@ def as_answered(suggestion: Suggestion) -> Suggestion:
     """What is told of a suggestion: on the manual route no code, for people code without them there."""
     if suggestion.route.decision is not RouteDecision.MANUAL:
         return suggestion
-    # Findings and queries name codes, too.
-    return suggestion.model_copy(update={"codes": (), "findings": (), "queries": ()})
+    # Findings, queries and the DRG tell of codes, too.
+    return suggestion.model_copy(update={"codes": (), "findings": (), "queries": (), "grouping": None})
 
 
 def _alternatives(code: PredictedCode, *, others: Sequence[PredictedCode]) -> list[PredictedCode]:

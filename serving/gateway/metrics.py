@@ -30,6 +30,10 @@ class Metrics:
         self.suggestions = Counter(
             "chartloop_suggestions", "Suggestions by the route they take.", ["decision"], registry=self.registry
         )
+        self.findings = Counter(
+            "chartloop_findings", "Findings on suggested codes.", ["severity"], registry=self.registry
+        )
+        self.queries = Counter("chartloop_queries", "Physician queries drafted.", registry=self.registry)
         self.degraded = Counter("chartloop_degraded", "Suggestions that the fallback answered.", registry=self.registry)
 
     def watch(self, name: str, description: str, value: Callable[[], float]) -> None:

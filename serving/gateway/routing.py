@@ -1,7 +1,7 @@
 """Who codes the encounter: the model alone, a coder with it, or a coder without it.
 
 Plain rules, each named in the answer when it fires. Where several fire, the most cautious route
-is taken. This module sees confidences and the encounter, never a note.
+is taken. This module sees confidences, findings and the encounter, never a note.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from clinical_coding.findings import Finding, Severity
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Encounter, Setting
 from clinical_coding.suggestions import Route, RouteDecision
@@ -55,13 +56,24 @@ def record_confidence(codes: Sequence[PredictedCode]) -> float:
     return min(code.confidence if code.suggested else 1 - code.confidence for code in codes)
 
 
-def decide_route(encounter: Encounter, *, codes: Sequence[PredictedCode], settings: RoutingSettings) -> Route:
+def decide_route(
+    encounter: Encounter,
+    *,
+    codes: Sequence[PredictedCode],
+    settings: RoutingSettings,
+    findings: Sequence[Finding] = (),
+    num_withheld: int = 0,
+    num_queries: int = 0,
+) -> Route:
     """Apply every rule and take the most cautious route.
 
     Args:
         encounter: The circumstances of care.
-        codes: All scored codes, suggested or not.
+        codes: All scored codes, suggested or not, but those that were withheld.
         settings: The thresholds.
+        findings: What coding rules say of the suggested codes.
+        num_withheld: How many codes the model would suggest and the documentation does not support.
+        num_queries: How many questions the documentation leaves to the physician.
 
     Returns:
         The route with the names of the rules that fired.
@@ -78,5 +90,13 @@ def decide_route(encounter: Encounter, *, codes: Sequence[PredictedCode], settin
         fired.append(("confidence-reaches-threshold", RouteDecision.AUTONOMOUS))
     if encounter.setting in settings.assisted_settings:
         fired.append((f"{encounter.setting}-needs-coder", RouteDecision.ASSISTED))
+    if any(finding.severity is Severity.BLOCKING for finding in findings):
+        fired.append(("blocking-finding", RouteDecision.ASSISTED))
+    if num_withheld:
+        # The rule and the model disagree about what the note says: a person looks.
+        fired.append(("code-withheld", RouteDecision.ASSISTED))
+    if num_queries:
+        # Somebody has to send them, and to wait for the answer.
+        fired.append(("documentation-gap", RouteDecision.ASSISTED))
     decision = max((route for _, route in fired), key=_CAUTION.index)
     return Route(decision=decision, rules=tuple(name for name, _ in fired), record_confidence=confidence)

@@ -13,12 +13,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError
 
 from clinical_coding.suggestions import RouteDecision, Suggestion, SuggestionRequest
-from feedback.audit_draws import draw_autonomous
+from feedback.keeping import keep_suggestion
 from feedback.settings import FeedbackSettings
 from feedback.stored_decisions import decision_of
+from feedback.stored_queries import rerun_owner
 from ledger.group_commit import write
 from ledger.principals import Principal, Role
-from ledger.suggestions import StoredSuggestion, load, store
+from ledger.suggestions import StoredSuggestion, load
 from serving.gateway.building import as_answered
 from serving.gateway.problems import ProblemError
 
@@ -49,8 +50,7 @@ class SuggestionStore:
         """
 
         def work(connection: Connection) -> None:
-            store(connection, request, suggestion, principal=principal)
-            draw_autonomous(connection, suggestion, request, principal=principal, settings=self._settings)
+            keep_suggestion(connection, request, suggestion, principal=principal, settings=self._settings)
 
         try:
             await run_sync(write, self._engine, work)
@@ -85,7 +85,12 @@ class SuggestionStore:
         except LookupError:
             stored = None
         # Somebody else's is answered like none at all: a coder learns nothing by asking.
-        if stored is None or (principal.role is Role.CODER and stored.principal_id != principal.id):
+        if stored is None or (principal.role is Role.CODER and not _is_own(connection, stored, principal=principal)):
             mine = " of yours" if principal.role is Role.CODER else ""
             raise ProblemError("unknown-id", f"no suggestion{mine} is stored under this id")
         return stored
+
+
+def _is_own(connection: Connection, stored: StoredSuggestion, *, principal: Principal) -> bool:
+    """Whether a coder asked for a suggestion, or for the one that a physician's answer made anew."""
+    return principal.id in (stored.principal_id, rerun_owner(connection, stored.suggestion_id))

@@ -1,23 +1,17 @@
 """``/v1/suggestions``: ask for codes, read back what was answered (stage 7)."""
 
-import asyncio
-from collections.abc import Coroutine
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, Path, Request, Response
 
 from clinical_coding.suggestions import Suggestion, SuggestionRequest
 from ledger.principals import Principal, Role
-from serving.gateway.active import ActiveVersion
 from serving.gateway.auth import require
 from serving.gateway.building import as_answered
-from serving.gateway.dispatch import Scored
 from serving.gateway.examples import REQUEST_EXAMPLES, SUGGESTION_EXAMPLE, problem_responses
-from serving.gateway.exchange import Exchange, exchange_of
-from serving.gateway.metrics import Metrics
-from serving.gateway.problems import ProblemError
-from serving.gateway.settings import GatewaySettings
+from serving.gateway.exchange import exchange_of
 from serving.gateway.storing import SuggestionStore
+from serving.gateway.suggesting import Suggester
 
 __all__ = ["suggestion_router"]
 
@@ -28,16 +22,12 @@ _SUCCESS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def suggestion_router(
-    settings: GatewaySettings, *, active: ActiveVersion, store: SuggestionStore, metrics: Metrics
-) -> APIRouter:
+def suggestion_router(*, suggester: Suggester, store: SuggestionStore) -> APIRouter:
     """Make the endpoints.
 
     Args:
-        settings: Limits and times.
-        active: The version that answers.
-        store: Where suggestions are kept.
-        metrics: Where they are counted.
+        suggester: Who makes suggestions.
+        store: Where they are kept.
     """
     router = APIRouter(prefix="/v1", tags=["suggestions"])
     problems = problem_responses(
@@ -52,22 +42,9 @@ def suggestion_router(
         principal: Annotated[Principal, Depends(require(*_MAY_ASK))],
     ) -> Response:
         """Suggest codes for the notes of one encounter; stored before it is answered."""
-        exchange = exchange_of(request.scope)
-        _check_length(asked, exchange=exchange, settings=settings)
-        with active.use() as served:
-            scored = await _unless_client_leaves(request, served.dispatcher.score(asked.notes))
-        suggestion = served.builder.build(asked, scored=scored, trace_id=exchange.trace_id)
+        suggestion = await suggester.suggest(request, asked)
         await store.keep(asked, suggestion, principal=principal)
-        decision = suggestion.route.decision.value
-        exchange.facts |= {
-            "suggestion_id": suggestion.suggestion_id,
-            "degraded": suggestion.degraded,
-            "decision": decision,
-            "num_codes": len(suggestion.codes),
-            "version": served.name.number or 0,
-        }
-        metrics.suggestions.labels(decision=decision).inc()
-        metrics.degraded.inc(suggestion.degraded)
+        suggester.count(suggestion)
         return _write(as_answered(suggestion))
 
     @router.get(
@@ -95,28 +72,3 @@ def suggestion_router(
 def _write(suggestion: Suggestion) -> Response:
     # Written here: FastAPI would validate the whole suggestion a second time.
     return Response(suggestion.model_dump_json(), media_type="application/json")
-
-
-def _check_length(asked: SuggestionRequest, *, exchange: Exchange, settings: GatewaySettings) -> None:
-    num_characters = sum(len(note.text) for note in asked.notes)
-    exchange.facts |= {"num_notes": len(asked.notes), "num_characters": num_characters}
-    if num_characters > settings.max_note_characters:
-        detail = f"the notes hold {num_characters:,} characters; at most {settings.max_note_characters:,} are read"
-        raise ProblemError("too-large", detail)
-
-
-async def _unless_client_leaves(request: Request, scoring: Coroutine[Any, Any, Scored]) -> Scored:
-    """Score, but drop the work when nobody waits for it any more."""
-    work = asyncio.create_task(scoring)
-    # The body was read whole, so the next message can only be the client's leaving.
-    leaving = asyncio.ensure_future(request.receive())
-    both: set[asyncio.Future[Any]] = {work, leaving}
-    try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise ProblemError("client-left", "the client left before the answer")
-        return work.result()
-    finally:
-        for task in both:
-            task.cancel()
-        await asyncio.gather(*both, return_exceptions=True)

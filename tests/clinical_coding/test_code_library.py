@@ -1,12 +1,13 @@
-import os
 import time
-from collections.abc import Iterator
+import warnings
 from pathlib import Path
 
 import pytest
 
+from clinical_coding import code_library
 from clinical_coding.code_library import CODIESP_RELEASE, ICD10CM_RELEASE, CodeLibrary, describe, load_icd10cm
 from clinical_coding.codes import CodeSystem
+from clinical_coding.tabular.instructions import InstructionKind
 
 _load_anew = load_icd10cm.__wrapped__
 
@@ -61,6 +62,69 @@ def test_leaves_are_all_valid_codes_once_each(library: CodeLibrary) -> None:
     assert library.release == ICD10CM_RELEASE == "2026-04"
 
 
+def test_an_independent_reader_of_the_same_files_gives_the_same(library: CodeLibrary) -> None:
+    with warnings.catch_warnings():
+        # The package reads its data through functions of importlib.resources that Python 3.11 deprecates.
+        warnings.filterwarnings("ignore", message="(read|open)_text is deprecated", category=DeprecationWarning)
+        import simple_icd_10_cm as package
+
+    codes = [code for code in dict.fromkeys(package.get_all_codes(True)) if package.is_category_or_subcategory(code)]
+    assert tuple(code for code in codes if package.is_leaf(code)) == library.leaves()
+    for code in codes[::7]:
+        entry = library.get(code)
+        source = package.get_parent(code) if package.is_extended_subcategory(code) else code
+        assert entry is not None
+        assert entry.description == package.get_description(code)
+        assert entry.inclusion_terms == tuple(package.get_inclusion_term(source))
+        assert entry.parent == (package.get_parent(code) if len(code) > 3 else None)
+        assert entry.chapter == package.get_description(package.get_ancestors(code)[-1])
+        assert entry.is_leaf is package.is_leaf(code)
+
+
+@pytest.mark.parametrize(
+    ("code", "characters"),
+    [
+        ("S52.521", "ADGKPS"),
+        ("S52.501", "ABCDEFGHJKMNPQRS"),
+        ("T36.0X1", "ADS"),
+        ("S49.80", "ADS"),
+        ("S49.80X", "ADS"),
+        ("S12.9", "ADS"),
+        ("S12.9XX", "ADS"),
+        ("Y04.0", "ADS"),
+        ("M1A.0110", ""),
+        ("S52.521A", ""),
+        ("S52.52", ""),
+        ("S52", ""),
+        ("I10", ""),
+        ("ZZZ.9", ""),
+        ("", ""),
+    ],
+)
+def test_seventh_characters_are_due_where_a_code_is_incomplete_without(
+    library: CodeLibrary, code: str, characters: str
+) -> None:
+    due = library.seventh_characters(code)
+    assert "".join(due) == characters
+    assert all(library.is_valid(code.ljust(7, "X") + character) for character in due)
+
+
+def test_seventh_characters_come_with_their_words(library: CodeLibrary) -> None:
+    assert library.seventh_characters("T36.0X1") == {
+        "A": "initial encounter",
+        "D": "subsequent encounter",
+        "S": "sequela",
+    }
+
+
+def test_children_and_leaves_below(library: CodeLibrary) -> None:
+    assert library.children("I21") == ("I21.0", "I21.1", "I21.2", "I21.3", "I21.4", "I21.9", "I21.A", "I21.B")
+    assert library.children("S52.521")[0] == "S52.521A"
+    assert library.leaves_below("I21.0") == ("I21.01", "I21.02", "I21.09")
+    assert library.leaves_below("I10") == ("I10",)
+    assert library.children("I10") == library.children("ZZZ.9") == library.leaves_below("ZZZ.9") == ()
+
+
 def test_siblings_share_the_parent(library: CodeLibrary) -> None:
     assert library.siblings("I21.4") == ("I21.3", "I21.9", "I21.B")
     assert "S52.521D" in library.siblings("S52.521A")
@@ -87,35 +151,33 @@ def test_descriptions_depend_on_the_release() -> None:
     assert describe(CodeSystem.CPT, "00000", None) is None
 
 
-@pytest.fixture
-def cache_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def test_the_first_reading_takes_three_seconds_and_the_cache_a_fifth_of_one(
+    library: CodeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    started = time.process_time()
     _load_anew()
-    yield next((tmp_path / "chartloop").iterdir())
-
-
-def test_the_cache_gives_what_the_package_gave(cache_file: Path, library: CodeLibrary) -> None:
-    started = time.perf_counter()
-    cached = _load_anew()
-    assert time.perf_counter() - started < 1.0
+    # Measured 1.0; processor time, so that a busy machine does not count.
+    assert time.process_time() - started < 3.0
+    seconds = []
+    for _ in range(5):
+        started = time.process_time()
+        cached = _load_anew()
+        seconds.append(time.process_time() - started)
+    # Measured 0.06.
+    assert min(seconds) < 0.2
     assert cached.leaves() == library.leaves()
     assert all(cached.get(code) == library.get(code) for code in library.leaves()[::97])
+    assert cached.note_blocks(InstructionKind.EXCLUDES1) == library.note_blocks(InstructionKind.EXCLUDES1)
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "emptied"])
-def test_a_damaged_cache_is_built_anew(cache_file: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    whole = cache_file.read_bytes()
-    changed = whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]
-    cache_file.write_bytes({"cut": whole[: len(whole) // 2], "changed": changed, "emptied": b""}[damage])
-    assert _load_anew().is_valid("I21.4")
-    assert "is damaged and is built anew" in caplog.text
-    assert cache_file.read_bytes() == whole
+def test_another_version_of_the_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_library, "_embedded_folder", lambda: tmp_path)
+    with pytest.raises(ValueError, match="not the ICD-10-CM release 2026-04; install the version that does"):
+        _load_anew()
 
 
-def test_a_cache_that_cannot_be_written_costs_time_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path / "file"))
-    assert _load_anew().is_valid("I21.4")
-    assert "cannot be cached" in caplog.text
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_library, "_PACKAGE", "no_such_package")
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "chartloop\[clinical-coding\]"'):
+        _load_anew()

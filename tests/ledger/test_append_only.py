@@ -7,6 +7,7 @@ from sqlalchemy import Constraint, Engine, Table, UniqueConstraint, insert, sele
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
+from feedback.query_tables import physician_queries, query_events
 from feedback.tables import adjudications, audit_draws, cases, decisions, overrides
 from governance.tables import promotions
 from ledger.audit_log import audit_head, audit_log
@@ -55,6 +56,11 @@ def rows(engine: Engine, admin: Principal, store_suggestion: Any) -> Rows:
             adjudications,
             by | {"id": "j", "case_id": "o", "adjudicated_at": NOW, "verdict": "ai-right", "codes": "[]"}
             | {"citation": "c", "round": 1, "blinded": False},
+        ),
+        (physician_queries, by | {"id": "q", "topic": "t", "content_sha256": "0" * 64, "drafted_at": NOW}),
+        (
+            query_events,
+            {"query_id": "q", "state": "sent", "at": NOW, "principal_id": admin.id, "idempotency_key": "k"},
         ),
         (
             promotions,

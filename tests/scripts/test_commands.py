@@ -36,6 +36,9 @@ COMMANDS = [
     ("records",), ("records", "check"), ("records", "convert"), ("keys",), ("keys", "create"), ("keys", "revoke"),
     ("keys", "list"), ("keys", "replace"),
     ("audit",), ("audit", "verify"), ("audit", "head"), ("audit", "list"), ("audit", "purge"),
+    ("queries",), ("queries", "list"), ("queries", "show"), ("queries", "send"), ("queries", "answer"),
+    ("queries", "close"), ("codes",), ("codes", "import"), ("codes", "list"), ("codes", "show"), ("codes", "search"),
+    ("codes", "diff"), ("codes", "notes"), ("codes", "check"), ("codes", "group"), ("versions", "extend"),
     ("feedback",), ("feedback", "queue"), ("feedback", "show"), ("feedback", "release"), ("feedback", "adjudicate"),
     ("feedback", "import"), ("feedback", "export"), ("feedback", "trace"), ("feedback", "simulate"),
 ]  # fmt: skip

@@ -27,12 +27,13 @@ import json, sys
 from pathlib import Path
 from clinical_coding.suggestions import VersionName
 from feedback.settings import load_feedback, load_reasons
-from serving.gateway.routing import RoutingSettings
+from scripts.answer_rules import load_rules
 from serving.serve import serve
 from serving.settings import ServingSettings
 given = json.loads(sys.argv[1])
-serve(Path(given.pop("bundle")), version=VersionName(**given.pop("version")), data_dir=Path(given.pop("data_dir")),
-      settings=ServingSettings.model_validate(given.pop("settings")), routing=RoutingSettings(),
+data_dir = Path(given.pop("data_dir"))
+serve(Path(given.pop("bundle")), version=VersionName(**given.pop("version")), data_dir=data_dir,
+      settings=ServingSettings.model_validate(given.pop("settings")), rules=load_rules(data_dir),
       feedback=load_feedback(Path(given["configs"]) / "feedback.yaml"),
       reasons=load_reasons(Path(given.pop("configs")) / "reasons.yaml"), **given)
 """

@@ -15,15 +15,16 @@ from governance.promotion import promote, rollback
 from governance.versions import ResolvedVersion, resolve_version
 from ledger.engine import default_url, migrate, open_engine
 from ledger.principals import Principal, authenticate, create_key
+from scripts.answer_rules import load_rules
 from serving.backends import BackendUnavailableError
 from serving.following import Follower, join_version
 from serving.gateway.active import ActiveVersion
-from serving.gateway.routing import RoutingSettings
 from serving.gateway.settings import GatewaySettings
 from serving.hosts import OpenVersion
 from serving.settings import ServingSettings
 
 # Small bundles read 504 characters.
+RULES = load_rules(Path("none"))
 SETTINGS = ServingSettings(gateway=GatewaySettings(follow_seconds=0.01, max_note_characters=500))
 
 
@@ -113,7 +114,7 @@ def follow(bundles: list[Path], engine: Engine, data_dir: Path) -> Follow:
         async def all_() -> None:
             host = ScriptedHost()
             opened = OpenVersion(resolve_version("1", data_dir=data_dir), primary=Answering(), fallback=None)
-            active = ActiveVersion(join_version(opened, settings=SETTINGS, routing=RoutingSettings()))
+            active = ActiveVersion(join_version(opened, settings=SETTINGS, rules=RULES))
             follower = Follower(
                 active,
                 opened=opened,
@@ -121,7 +122,7 @@ def follow(bundles: list[Path], engine: Engine, data_dir: Path) -> Follow:
                 engine=engine,
                 data_dir=data_dir,
                 settings=SETTINGS,
-                routing=RoutingSettings(),
+                rules=RULES,
             )
             following = asyncio.create_task(follower.run())
             async with asyncio.timeout(60):

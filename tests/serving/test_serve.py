@@ -20,8 +20,8 @@ from clinical_coding.bundle import read_bundle
 from clinical_coding.suggestions import SuggestionRequest, VersionName
 from feedback.settings import load_feedback, load_reasons
 from ledger.principals import LOCAL_KEY_FILE
+from scripts.answer_rules import load_rules
 from serving.client import Client, GatewayUnreachableError, RequestRefusedError
-from serving.gateway.routing import RoutingSettings
 from serving.serve import serve
 from serving.settings import ServingSettings
 
@@ -57,7 +57,7 @@ def free_ports(num_ports: int) -> list[int]:
 def serve_here(tiny_bundle: Path, tmp_path: Path) -> Callable[..., None]:
     def serve_here_(**given: Any) -> None:
         given = {"data_dir": tmp_path / "data", "backend": "local"} | given
-        given |= {"settings": ServingSettings(), "routing": RoutingSettings()} | FEEDBACK
+        given |= {"settings": ServingSettings(), "rules": load_rules(tmp_path)} | FEEDBACK
         serve(tiny_bundle, version=version_of(tiny_bundle), **given)
 
     return serve_here_
@@ -155,7 +155,7 @@ def test_a_version_that_reads_less_than_the_gateway_accepts_is_refused(
             version=version_of(bundle),
             data_dir=tmp_path / "data",
             settings=ServingSettings(),
-            routing=RoutingSettings(),
+            rules=load_rules(tmp_path),
             **FEEDBACK,
         )
     assert not (tmp_path / "data").exists()

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clinical_coding.settings_file import load_settings
 from serving.fallback.client import FallbackSettings
 from serving.gateway.routing import RoutingSettings
-from serving.settings import ServingSettings, load_routing, load_serving
+from serving.settings import ServingSettings, load_serving
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -18,7 +19,7 @@ def test_serving_yaml_states_every_default() -> None:
 
 def test_routing_yaml_states_every_default() -> None:
     path = CONFIGS / "routing.yaml"
-    assert load_routing(path) == RoutingSettings()
+    assert load_settings(path, RoutingSettings) == RoutingSettings()
     assert yaml.safe_load(path.read_text()) == RoutingSettings().model_dump(mode="json")
 
 
@@ -49,4 +50,4 @@ def test_wrong_settings_name_file_and_field(tmp_path: Path, text: str, message: 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.yaml cannot be read \(No such file or directory\); name another"):
-        load_routing(tmp_path / "none.yaml")
+        load_serving(tmp_path / "none.yaml")

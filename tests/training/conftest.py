@@ -4,8 +4,9 @@ They do not depend on the sample generator, so losses measured on them stay what
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from clinical_coding.bundle import Calibration
+from clinical_coding.code_systems import CodeSystems, ReleasedSystem
+from clinical_coding.code_systems.importing import import_release
+from clinical_coding.code_systems.releases import fiscal_year
+from clinical_coding.data_directory import DataDirectory
 from clinical_coding.manifest import Manifest
 from clinical_coding.readers import write_jsonl
 from clinical_coding.records import CodedRecord
@@ -124,7 +129,12 @@ def corpus(
     store_records(train, sources=["made"], path=folder / "records.arrow")
     console = Console(quiet=True)
     return prepare(
-        made_config, records=folder / "records.arrow", folder=folder, accelerator=Accelerator(cpu=True), console=console
+        made_config,
+        records=folder / "records.arrow",
+        folder=folder,
+        systems=CodeSystems.embedded(),
+        accelerator=Accelerator(cpu=True),
+        console=console,
     )
 
 
@@ -190,6 +200,45 @@ def start_fit(corpus: Corpus, made_config: TrainConfig, tmp_path: Path) -> Itera
         return fitted
 
     yield start
+
+
+ReleaseImporter = Callable[..., None]
+
+
+def _diagnoses(codes: Mapping[str, str], *, below: str) -> str:
+    """The entries directly below a code, in the layout of the tabular list."""
+    rows = []
+    for code, title in codes.items():
+        parent = next(
+            (code[:at].rstrip(".") for at in range(len(code) - 1, 2, -1) if code[:at].rstrip(".") in codes), ""
+        )
+        if parent == below:
+            rows.append(f"<diag><name>{code}</name><desc>{title}</desc>{_diagnoses(codes, below=code)}</diag>")
+    return "".join(rows)
+
+
+@pytest.fixture(scope="session")
+def import_icd10cm(tmp_path_factory: pytest.TempPathFactory) -> ReleaseImporter:
+    """Import a small release of ICD-10-CM, from files in the official layouts, into a data directory."""
+
+    def run(data_dir: Path, codes: Mapping[str, str], *, start: date) -> None:
+        folder, year = tmp_path_factory.mktemp("official"), fiscal_year(start)
+        headings = {other for other in codes for code in codes if code != other and code.startswith(other)}
+        lines = [
+            f"{number:05} {code.replace('.', ''):<7} {code not in headings:d} {title[:60]:<60} {title}"
+            for number, (code, title) in enumerate(codes.items(), start=1)
+        ]
+        order, tabular = folder / f"icd10cm_order_{year}.txt", folder / f"icd10cm_tabular_{year}.xml"
+        order.write_text("\n".join(lines) + "\n")
+        tabular.write_text(
+            f"<ICD10CM.tabular><version>{year}</version><chapter><name>1</name><desc>All</desc>"
+            f'<section id="A00-Z99"><desc>All (A00-Z99)</desc>{_diagnoses(codes, below="")}</section>'
+            "</chapter></ICD10CM.tabular>"
+        )
+        told = {"name": f"{start:%Y-%m}", "effective_from": start, "directory": DataDirectory.locate(data_dir)}
+        import_release(ReleasedSystem.ICD10CM, [order, tabular], **told)
+
+    return run
 
 
 @dataclass(frozen=True)

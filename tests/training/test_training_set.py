@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from rich.console import Console
 
 from clinical_coding.bundle import read_labels
+from clinical_coding.code_systems import CodeSystems
+from clinical_coding.codes import Code, CodeSystem
+from clinical_coding.data_directory import DataDirectory
 from clinical_coding.evaluation_set import EvaluatedRecord, evaluation_set_sha256
 from clinical_coding.manifest import Manifest
 from clinical_coding.predictions import Prediction
@@ -16,6 +20,7 @@ from clinical_coding.readers import read_records, write_jsonl
 from clinical_coding.records import CodedRecord
 from clinical_coding.registered_version import EVALUATED_RECORDS_ARTIFACT, MANIFEST_ARTIFACT, PREDICTIONS_ARTIFACT
 from governance.versions import list_versions, resolve_version
+from training.code_validity import ValidCodes
 from training.config import TrainConfig
 from training.dataset import load_records, open_stored, store_records
 from training.train import train
@@ -62,9 +67,14 @@ def base(made_records: list[CodedRecord]) -> list[CodedRecord]:
 def store(made_config: TrainConfig, tmp_path: Path) -> Store:
     """Store a training set under the made-up records as those that measure."""
 
-    def store(folder: Path) -> Manifest:
-        path = tmp_path / "stored.arrow"
-        return store_training_set(folder, base=made_config.records, path=path, counted=lambda records: records)
+    def store(folder: Path, *, valid_codes: ValidCodes | None = None) -> Manifest:
+        return store_training_set(
+            folder,
+            base=made_config.records,
+            path=tmp_path / "stored.arrow",
+            valid_codes=valid_codes or ValidCodes(CodeSystems.embedded()),
+            counted=lambda records: records,
+        )
 
     return store
 
@@ -76,6 +86,25 @@ def test_a_whole_training_set_is_stored_under_its_own_manifest(
     folder = export(tmp_path / "set", records)
     assert store(folder) == Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     assert list(load_records(open_stored(tmp_path / "stored.arrow"))) == records
+
+
+def test_what_is_settled_changes_the_manifest_of_what_is_trained_on_alone(
+    base: list[CodedRecord], store: Store, import_icd10cm: Any, tmp_path: Path
+) -> None:
+    import_icd10cm(tmp_path, {"N17": "Acute kidney failure", "N17.0": "Tubular necrosis"}, start=date(2025, 10, 1))
+    systems = CodeSystems.open(DataDirectory.locate(tmp_path).code_systems)
+    too_early = Code(system=CodeSystem.ICD10CM, code="N17.9")
+    then = base[0].encounter.model_copy(update={"service_start": date(2025, 11, 3), "service_end": date(2025, 11, 3)})
+    records = [base[0].model_copy(update={"codes": (too_early,), "encounter": then}), *base[1:]]
+    folder, valid_codes = export(tmp_path / "set", records), ValidCodes(systems)
+    stored = store(folder, valid_codes=valid_codes)
+    exported = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    assert stored.content_sha256 != exported.content_sha256
+    assert stored == exported.model_copy(update={"content_sha256": stored.content_sha256})
+    assert valid_codes.counts().num_dropped == 1
+    settled, *others = load_records(open_stored(tmp_path / "stored.arrow"))
+    assert [(code.code, code.state) for code in settled.codes] == [("N17.0", "unknown")]
+    assert others == base[1:]
 
 
 def test_a_manifest_that_names_no_patients_is_taken(base: list[CodedRecord], store: Store, tmp_path: Path) -> None:

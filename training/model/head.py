@@ -15,12 +15,15 @@ labels, L all labels.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LabelAttention", "LabelVectors"]
+__all__ = ["LEAST_PRIOR", "LabelAttention", "LabelVectors"]
 
+LEAST_PRIOR: Final = 1e-4
+"""Share of records that a label is taken to have which no record carries."""
 _LABELS_AT_ONCE = 4096
 
 
@@ -68,7 +71,7 @@ class LabelAttention(nn.Module):
         self.query.weight.data.mul_(math.sqrt(hidden_size) / 4)
         nn.init.zeros_(self.query_residual.weight)
         nn.init.zeros_(self.output_residual.weight)
-        self.bias.weight.data.copy_(torch.logit(prior_L.clamp(1e-4, 0.5)).unsqueeze(1))
+        self.bias.weight.data.copy_(torch.logit(prior_L.clamp(LEAST_PRIOR, 0.5)).unsqueeze(1))
 
     def label_vectors(self, labels_S: Tensor | None = None) -> LabelVectors:
         """Query, output vector and bias of some labels; of all when None."""

@@ -24,6 +24,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 __all__ = ["LexicalMatch", "split_sentences"]
 
+_NUM_FEATURES = 2**18
 _MAX_SHARES = 2**22
 """Shares held at once; a note of more sentences is matched in several parts."""
 _SHARES_OF_TERMS = (0.02, 0.05, 0.1, 0.2, 1.0)
@@ -48,7 +49,12 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
 def _vectoriser() -> HashingVectorizer:
     # Hashed features need no stored vocabulary; scikit-learn's murmurhash is the same on every platform.
     return HashingVectorizer(
-        analyzer="char_wb", ngram_range=(3, 5), n_features=2**18, alternate_sign=False, norm=None, dtype=np.float32
+        analyzer="char_wb",
+        ngram_range=(3, 5),
+        n_features=_NUM_FEATURES,
+        alternate_sign=False,
+        norm=None,
+        dtype=np.float32,
     )
 
 
@@ -86,21 +92,41 @@ class LexicalMatch:
         Args:
             terms: For each label its description and other terms; at least one each.
         """
+        nothing = cls(sp.csr_matrix((0, _NUM_FEATURES), dtype=np.float32), np.zeros(0, dtype=np.int32), num_labels=0)
+        return nothing.extend(terms)
+
+    def extend(self, terms: Sequence[Sequence[str]]) -> "LexicalMatch":
+        """Index the terms of more labels behind those that are here, whose shares stay what they are.
+
+        Args:
+            terms: For each new label its description and other terms; at least one each.
+
+        Returns:
+            An index of all labels. How rare an n-gram is, is counted over all terms, but weighs in the new ones alone:
+            the calibration was fitted to the old ones' shares.
+        """
         flat = [term for own in terms for term in own]
-        term_label_E = np.repeat(np.arange(len(terms)), [len(own) for own in terms]).astype(np.int32)
+        labels = np.arange(self.num_labels, self.num_labels + len(terms))
+        term_label_E = np.repeat(labels, [len(own) for own in terms]).astype(np.int32)
         counts_EF = _vectoriser().transform(flat).tocsr()
-        frequency_F = np.bincount(counts_EF.indices, minlength=counts_EF.shape[1])
-        idf_F = np.log((1 + len(flat)) / (1 + frequency_F)) + 1
+        num_terms = self._mass_EF.shape[0] + len(flat)
+        # No n-gram of a term has mass zero, so the old ones can still be counted.
+        frequency_F = np.bincount(np.concatenate([self._mass_EF.indices, counts_EF.indices]), minlength=_NUM_FEATURES)
+        idf_F = np.log((1 + num_terms) / (1 + frequency_F)) + 1
         counts_EF.data = ((1 + np.log(counts_EF.data)) * idf_F[counts_EF.indices]) ** 2
         total_E = np.asarray(counts_EF.sum(axis=1)).ravel()
         counts_EF.data /= np.repeat(np.maximum(total_E, 1e-9), np.diff(counts_EF.indptr))
-        return cls(counts_EF.astype(np.float32), term_label_E, num_labels=len(terms))
+        return LexicalMatch(
+            sp.vstack([self._mass_EF, counts_EF.astype(np.float32)], format="csr"),
+            np.concatenate([self._term_label_E, term_label_E]),
+            num_labels=self.num_labels + len(terms),
+        )
 
     @classmethod
     def load(cls, path: Path) -> "LexicalMatch":
         """Read what ``save`` wrote."""
         arrays = load_file(path)
-        shape = (len(arrays["indptr"]) - 1, 2**18)
+        shape = (len(arrays["indptr"]) - 1, _NUM_FEATURES)
         mass_EF = sp.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
         return cls(mass_EF, arrays["term_label"], num_labels=int(arrays["num_labels"][0]))
 

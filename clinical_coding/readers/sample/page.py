@@ -8,9 +8,12 @@ from clinical_coding.readers.sample.draws import chance, pick, pick_early
 from clinical_coding.readers.sample.encounters import Case, Performed
 from clinical_coding.readers.sample.traps import Trap
 from clinical_coding.readers.sample.visits import Visit
-from clinical_coding.readers.sample.writer import Fragment, NoteWriter, cited, plain
+from clinical_coding.readers.sample.writer import Fragment, NoteWriter, cited
 
-__all__ = ["Page", "key_of"]
+__all__ = ["TRAP_PREFIX", "Page", "key_of"]
+
+TRAP_PREFIX: Final = "trap:"
+"""Begins the key of a span that a trap lies in; the kind of trap follows. No code system is named so."""
 
 OFFICIAL_TERM_RATE: Final = 0.15
 """How often a diagnosis is written in an official term rather than a usual one."""
@@ -68,8 +71,8 @@ class Page:
         return cited(f"icd10cm:{condition.code}", _name(self.rng, condition))
 
     def trap(self, trap: Trap) -> Fragment:
-        """Name a diagnosis that the record does not carry: the same words, and no evidence."""
-        return plain(_name(self.rng, trap.condition))
+        """Name a diagnosis that the record does not carry: the same words, marked as what they are, and no evidence."""
+        return cited(f"{TRAP_PREFIX}{trap.kind}", _name(self.rng, trap.condition))
 
     def deny(self, trap: Trap) -> None:
         """Say that the patient does not have it."""

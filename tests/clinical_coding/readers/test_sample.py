@@ -16,7 +16,7 @@ from clinical_coding.readers.sample.terms import official_terms
 from clinical_coding.records import CodedRecord, Complexity, Setting
 
 # Changes whenever a wording, a weight or a draw does: a version trained on the sample is then another one.
-SHA256_OF_FIRST_50 = "baceadf069372e760e25700ef29b6b525fc79f836ce50292cfa13b94b7d643d9"
+SHA256_OF_FIRST_50 = "9ce85634e02a52a580119ab6e281b943d292261fc45796b8cf85df410f3e3c5d"
 
 
 def test_the_same_records_come_every_time() -> None:

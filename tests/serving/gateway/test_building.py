@@ -1,4 +1,5 @@
 import uuid
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -8,10 +9,12 @@ from clinical_coding.bundle import Label
 from clinical_coding.codes import CodeSystem, EvidenceSpan
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.suggestions import Suggestion, SuggestionRequest, VersionName
+from scripts.answer_rules import load_rules
 from serving.gateway.building import SuggestionBuilder, as_answered
 from serving.gateway.dispatch import Scored
-from serving.gateway.routing import RoutingSettings
+from serving.gateway.reviewing import read_notes
 
+RULES = load_rules(Path("none"))
 VERSION = VersionName(name="clinical-coder", number=1, alias=None, bundle_sha256="0" * 64)
 TEXT = "é𝐱 hypertension 🫀 ok"
 REQUEST = SuggestionRequest.model_validate(
@@ -31,8 +34,9 @@ def scored(
 
 def build(*codes: PredictedCode, degraded: bool = False) -> Suggestion:
     labels = [Label(system=CodeSystem.ICD10CM, release="2026-04", code="I10", description="Hypertension")]
-    builder = SuggestionBuilder(labels, version=VERSION, routing=RoutingSettings())
-    return builder.build(REQUEST, scored=Scored(tuple(codes), degraded=degraded), trace_id="t")
+    builder = SuggestionBuilder(labels, version=VERSION, rules=RULES)
+    scored_codes = Scored(tuple(codes), degraded=degraded)
+    return builder.build(REQUEST, scored=scored_codes, read=read_notes(REQUEST.notes), trace_id="t")
 
 
 def alternatives(*codes: PredictedCode) -> list[str]:

@@ -1,9 +1,12 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from clinical_coding.codes import CodeSystem
+from clinical_coding.findings import Finding, Severity
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Encounter, Setting
 from clinical_coding.suggestions import RouteDecision
@@ -62,6 +65,32 @@ def test_one_more_decision_never_raises_confidence(
 def test_each_rule(setting: str, confidence: float, decision: str, rules: tuple[str, ...]) -> None:
     route = decide_route(visit(setting), codes=[code(confidence, suggested=True)], settings=SETTINGS)
     assert (route.decision, route.rules, route.record_confidence) == (decision, rules, confidence)
+
+
+BLOCKING = Finding(rule="r", severity=Severity.BLOCKING, codes=("icd10cm:I10",), explanation="e", source="s", fix=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({"findings": [BLOCKING]}, "blocking-finding"),
+        ({"num_withheld": 1}, "code-withheld"),
+        ({"num_queries": 1}, "documentation-gap"),
+    ],
+)
+def test_what_a_person_must_settle_is_never_autonomous(given: dict[str, Any], rule: str) -> None:
+    sure = [code(1.0, suggested=True)]
+    route = decide_route(visit(), codes=sure, settings=SETTINGS, **given)
+    assert (route.decision, route.rules) == ("assisted", ("confidence-reaches-threshold", rule))
+    doubtful = decide_route(visit(), codes=[code(0.1, suggested=True)], settings=SETTINGS, **given)
+    assert doubtful.decision == "manual"
+
+
+@pytest.mark.parametrize("severity", [Severity.INFO, Severity.WARNING])
+def test_lesser_findings_change_no_route(severity: Severity) -> None:
+    lesser = BLOCKING.model_copy(update={"severity": severity})
+    route = decide_route(visit(), codes=[code(1.0, suggested=True)], settings=SETTINGS, findings=[lesser])
+    assert route.decision == "autonomous"
 
 
 def test_nothing_suggested_is_manual() -> None:

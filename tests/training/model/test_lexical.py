@@ -111,3 +111,22 @@ def test_a_rough_share_is_at_most_the_exact_one_and_at_least_half_of_a_whole_one
         assert (rough_L <= share_L + 1e-5).all()
         assert share_L[at] == pytest.approx(1, abs=1e-5)
         assert rough_L[at] >= 0.5 - 1e-5
+
+
+def test_more_labels_leave_the_others_shares_as_they_are(lexical: LexicalMatch, tmp_path: Path) -> None:
+    added = [["Kidney failure from jellyfish venom"], ["Chest pain after cold water", "chest chill"]]
+    texts = ["Kidney failure from jellyfish venom. Chest pain; high blood pressure"]
+    longer = lexical.extend(added)
+    assert longer.num_labels == len(TERMS) + len(added)
+    longer.save(tmp_path / "lexical.safetensors")
+    for index in (longer, LexicalMatch.load(tmp_path / "lexical.safetensors")):
+        assert np.array_equal(shares(index, texts)[: len(TERMS)], shares(lexical, texts))
+        assert shares(index, texts)[len(TERMS)] == pytest.approx(1.0, abs=1e-5)
+        assert shares(index, texts)[len(TERMS) + 1] < 1
+
+
+def test_new_labels_are_weighed_as_if_all_had_been_there(lexical: LexicalMatch) -> None:
+    added = [["Kidney failure from jellyfish venom"], ["Chest pain after cold water"]]
+    texts = ["He has kidney pain after jellyfish contact and cold water on the chest."]
+    together = LexicalMatch.build([*TERMS, *added])
+    assert np.array_equal(shares(lexical.extend(added), texts)[len(TERMS) :], shares(together, texts)[len(TERMS) :])

@@ -1,0 +1,55 @@
+"""``chartloop codes check``: what coding rules have to say about the codes of an encounter."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DataDir, print_json
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the command on the ``codes`` commands."""
+    app.command("check")(check_codes)
+
+
+def check_codes(
+    file: Annotated[
+        Path, typer.Argument(help="JSON, or JSONL, with encounter, codes and, for some rules, notes: a coded record.")
+    ],
+    policy: Annotated[Path, typer.Option(help="The organisation's rules and severities.")] = CONFIGS / "policy.yaml",
+    necessity: Annotated[
+        Path | None, typer.Option(help="Which diagnoses support which procedures: YAML or CSV.")
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Check the codes of encounters: validity, notes of the tabular list, sequence, patient, documentation, payers.
+
+    Exit code 1 when a finding is blocking, 2 when a file cannot be read.
+    """
+    from clinical_coding.code_systems import CodeSystems
+    from clinical_coding.data_directory import DataDirectory
+    from clinical_coding.documentation import read_note
+    from clinical_coding.edits import check, load_necessity, load_policy
+    from clinical_coding.findings import Severity
+    from scripts.findings_display import read_encounters, show_findings
+
+    systems = CodeSystems.open(DataDirectory.locate(data_dir).code_systems)
+    rules = load_policy(policy, systems)
+    table = None if necessity is None else load_necessity(necessity)
+    is_blocked, console = False, Console()
+    for one in read_encounters(file):
+        notes = [read_note(note) for note in one.notes]
+        findings = check(one.encounter, one.codes, systems=systems, policy=rules, notes=notes, necessity=table)
+        is_blocked |= any(finding.severity is Severity.BLOCKING for finding in findings)
+        if as_json:
+            found = [finding.model_dump(mode="json") for finding in findings]
+            print_json({"record_id": one.record_id, "findings": found})
+        else:
+            show_findings(console, one, findings)
+    if is_blocked:
+        raise typer.Exit(1)
