@@ -1,12 +1,20 @@
 """``chartloop codes check``: what coding rules have to say about the codes of an encounter."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from scripts.held_releases import held_releases
 from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DataDir, print_json
+
+if TYPE_CHECKING:
+    from clinical_coding.codes import Code
+    from clinical_coding.findings import Finding
 
 __all__ = ["add_to"]
 
@@ -31,14 +39,13 @@ def check_codes(
 
     Exit code 1 when a finding is blocking, 2 when a file cannot be read.
     """
-    from clinical_coding.code_systems import CodeSystems
-    from clinical_coding.data_directory import DataDirectory
     from clinical_coding.documentation import read_note
     from clinical_coding.edits import check, load_necessity, load_policy
     from clinical_coding.findings import Severity
-    from scripts.findings_display import read_encounters, show_findings
+    from scripts.encounter_files import read_encounters
+    from serving.finding_display import render_findings
 
-    systems = CodeSystems.open(DataDirectory.locate(data_dir).code_systems)
+    systems = held_releases(data_dir)
     rules = load_policy(policy, systems)
     table = None if necessity is None else load_necessity(necessity)
     is_blocked, console = False, Console()
@@ -50,6 +57,15 @@ def check_codes(
             found = [finding.model_dump(mode="json") for finding in findings]
             print_json({"record_id": one.record_id, "findings": found})
         else:
-            show_findings(console, one, findings)
+            console.print(f"{escape(one.record_id or 'encounter')}: {_summarise(one.codes, findings)}", highlight=False)
+            if findings:
+                console.print(render_findings(findings))
     if is_blocked:
         raise typer.Exit(1)
+
+
+def _summarise(codes: "Sequence[Code]", findings: "Sequence[Finding]") -> str:
+    if not findings:
+        return f"nothing found ({len(codes)} codes)"
+    counts = Counter(finding.severity.value for finding in findings)
+    return ", ".join(f"{counts[severity]} {severity}" for severity in ("blocking", "warning", "info"))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from scripts.held_releases import held_releases
 from scripts.options import DEFAULT_DATA_DIR, AsJson, DataDir, print_json
 
 __all__ = ["add_to"]
@@ -29,14 +30,13 @@ def group_codes(
     as_json: AsJson = False,
 ) -> None:
     """Group an inpatient stay (MS-DRG), say what each code does to the DRG, and list HCCs."""
-    from clinical_coding.code_systems import CodeSystems
-    from clinical_coding.data_directory import DataDirectory
     from clinical_coding.grouping import find_hccs, group
-    from scripts.grouping_display import grouping_answer, read_coded_encounters, show_grouping
+    from scripts.encounter_files import read_encounters
+    from scripts.grouping_display import grouping_answer, show_grouping
 
-    systems = CodeSystems.open(DataDirectory(data_dir).code_systems)
+    systems = held_releases(data_dir)
     console = Console()
-    for coded in read_coded_encounters(file):
+    for coded in read_encounters(file):
         grouping = group(
             coded.encounter, coded.codes, systems=systems, principal=principal, discharge_status=discharge_status
         )

@@ -1,55 +1,15 @@
-"""Groupings for people and programs, and the files that they are asked of."""
+"""Groupings for people and programs."""
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clinical_coding.artefact import describe_errors
-from clinical_coding.codes import Code, CodeSystem, split_key
+from clinical_coding.codes import CodeSystem, split_key
 from clinical_coding.grouping import CodeEffect, ComplicationLevel, Grouping, HccCategory
 from clinical_coding.records import Encounter, Setting
+from scripts.encounter_files import CodedEncounter
 
-__all__ = ["CodedEncounter", "grouping_answer", "read_coded_encounters", "show_grouping"]
-
-
-class CodedEncounter(BaseModel):
-    """What is read of a file: a coded record, or anything else that has an encounter and codes."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    record_id: str | None = None
-    encounter: Encounter
-    codes: tuple[Code, ...] = Field(min_length=1)
-
-
-def read_coded_encounters(file: Path) -> Iterator[CodedEncounter]:
-    """Read one JSON document, or one a line.
-
-    Raises:
-        ValueError: The file is not UTF-8 JSON, or has no encounter and codes; file and line are named.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{file} is not UTF-8 text; convert it with iconv -t UTF-8") from None
-    try:
-        json.loads(text)
-    except ValueError:
-        documents = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    else:
-        documents = [(1, text)]
-    if not documents:
-        raise ValueError(f"{file} is empty; give JSON with encounter and codes, such as one coded record")
-    for number, document in documents:
-        try:
-            yield CodedEncounter.model_validate_json(document)
-        except ValidationError as error:
-            raise ValueError(f"{file}, line {number}: {describe_errors(error)}") from None
+__all__ = ["grouping_answer", "show_grouping"]
 
 
 def grouping_answer(

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from clinical_coding.codes import split_key
+from clinical_coding.codes import CodeSystem, split_key
 from clinical_coding.findings import Finding, Severity
 from clinical_coding.physician_queries import PhysicianQuery
 
@@ -29,11 +29,11 @@ _ORDER: Final = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
 def render_findings(findings: Sequence[Finding]) -> RenderableType:
     """Lay out findings, the gravest first."""
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
-    table.add_column("finding", ratio=2)
+    table.add_column("finding", no_wrap=True)
     table.add_column("codes", no_wrap=True)
-    table.add_column("why, and what settles it", ratio=5)
+    table.add_column("why, and what settles it", ratio=1)
     for finding in sorted(findings, key=lambda finding: _ORDER.index(finding.severity)):
-        codes = "\n".join(split_key(key)[1] for key in finding.codes)
+        codes = "\n".join(map(_written, finding.codes))
         rule = Text.assemble((finding.severity.value, _COLOURS[finding.severity]), f"\n{finding.rule}")
         why = Text(finding.explanation)
         if finding.fix:
@@ -59,6 +59,12 @@ def render_query(query: PhysicianQuery) -> RenderableType:
         text.append(f"\n  {number}. {option}")
     text.append(f"\nquery {query.query_id}", style="dim")
     return Panel(text, title=Text(f"query: {query.title}"), title_align="left", box=box.ROUNDED)
+
+
+def _written(key: str) -> str:
+    """The number alone for a diagnosis, with its system for a procedure."""
+    system, code = split_key(key)
+    return code if system is CodeSystem.ICD10CM else f"{code} {system}"
 
 
 def _flat(text: str) -> str:

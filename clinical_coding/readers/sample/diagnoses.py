@@ -6,6 +6,7 @@ from functools import cache
 from random import Random
 from typing import Final
 
+from clinical_coding.code_library import load_icd10cm
 from clinical_coding.readers.sample.catalogue import Catalogue, Condition, Procedure, load_catalogue
 from clinical_coding.readers.sample.draws import between, chance, pick, pick_early
 from clinical_coding.readers.sample.patients import Patient
@@ -102,6 +103,12 @@ def _additional(
     yield from (item for item in patient.statuses if chance(rng, 0.8))
 
 
+def _may_join(condition: Condition, others: Iterable[Condition]) -> bool:
+    """Tell whether no Excludes1 note forbids a condition beside the others."""
+    library = load_icd10cm()
+    return not any(library.excludes1(condition.code, other.code) for other in others)
+
+
 def _combine(conditions: list[Condition], catalogue: Catalogue) -> list[Condition]:
     """Apply the combinations that the guidelines presume; the combined code goes before its partner."""
     for first, second, combined in catalogue.combine:
@@ -139,7 +146,8 @@ def draw_findings(
     for condition in _additional(rng, patient, principal, candidates, setting, complexity):
         if len(chosen) == num_core + num_wanted:
             break
-        if not condition.needs or any(item.code.startswith(condition.needs) for item in chosen.values()):
+        has_needs = not condition.needs or any(item.code.startswith(condition.needs) for item in chosen.values())
+        if has_needs and _may_join(condition, chosen.values()):
             chosen.setdefault(condition.group, condition)
     findings = [Finding(condition) for condition in _combine(list(chosen.values()), catalogue)]
     if setting is Setting.INPATIENT:

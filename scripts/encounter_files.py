@@ -1,26 +1,20 @@
-"""Findings for people, and the files of encounters that they are asked of."""
+"""Files of coded encounters, as the commands that judge and group their codes read them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from clinical_coding.artefact import describe_errors
-from clinical_coding.codes import Code, CodeSystem, split_key
-from clinical_coding.findings import Finding, Severity
+from clinical_coding.codes import Code
 from clinical_coding.records import Encounter, Note
 
-__all__ = ["CheckedEncounter", "read_encounters", "show_findings"]
-
-_COLOURS = {Severity.BLOCKING: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+__all__ = ["CodedEncounter", "read_encounters"]
 
 
-class CheckedEncounter(BaseModel):
+class CodedEncounter(BaseModel):
     """What is read of a file: a coded record, or anything else that has an encounter and codes.
 
     Unlike a coded record it may hold a code twice, since that is something to find.
@@ -46,7 +40,7 @@ class CheckedEncounter(BaseModel):
         return self
 
 
-def read_encounters(file: Path) -> Iterator[CheckedEncounter]:
+def read_encounters(file: Path) -> Iterator[CodedEncounter]:
     """Read one JSON document, or one a line.
 
     Raises:
@@ -61,7 +55,7 @@ def read_encounters(file: Path) -> Iterator[CheckedEncounter]:
         raise ValueError(f"{file} is empty; give JSON with encounter and codes, such as one coded record")
     for number, document in documents:
         try:
-            yield CheckedEncounter.model_validate_json(document)
+            yield CodedEncounter.model_validate_json(document)
         except ValidationError as error:
             raise ValueError(f"{file}, line {number}: {describe_errors(error)}") from None
 
@@ -73,33 +67,3 @@ def _documents(text: str) -> Iterator[tuple[int, str]]:
         yield from ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
     else:
         yield 1, text
-
-
-def show_findings(console: Console, encounter: CheckedEncounter, findings: Sequence[Finding]) -> None:
-    """Print the findings of one encounter, the gravest first."""
-    name = escape(encounter.record_id or "encounter")
-    if not findings:
-        console.print(f"[bold]{name}[/bold]: [green]nothing found[/green] ({len(encounter.codes)} codes)")
-        return
-    counts = ", ".join(
-        f"{sum(finding.severity is severity for finding in findings)} {severity}" for severity in _COLOURS
-    )
-    table = Table(title=f"{name}: {counts}", title_justify="left", header_style="bold", show_lines=True)
-    for column in ("severity", "rule", "codes", "why, and what to do"):
-        table.add_column(column, no_wrap=column in {"severity", "codes"}, overflow="fold")
-    for severity, colour in _COLOURS.items():
-        for finding in findings:
-            if finding.severity is severity:
-                codes = "\n".join(map(_written, finding.codes))
-                table.add_row(f"[{colour}]{severity}[/]", finding.rule, codes, _explained(finding))
-    console.print(table)
-
-
-def _explained(finding: Finding) -> str:
-    fix = f"\n{escape(finding.fix)}" if finding.fix else ""
-    return f"{escape(finding.explanation)}{fix}\n[dim]{escape(finding.source)}[/dim]"
-
-
-def _written(key: str) -> str:
-    system, code = split_key(key)
-    return code if system is CodeSystem.ICD10CM else f"{system} {code}"
