@@ -7,8 +7,8 @@ from clinical_coding.documentation import read_note
 from clinical_coding.edits import Policy, check
 from clinical_coding.findings import Severity
 from clinical_coding.readers import read_records
-from tests.clinical_coding.edits.breaking import break_records
-from tests.clinical_coding.edits.breaks import KINDS
+from scripts.broken_records.breaking import break_records
+from scripts.broken_records.breaks import KINDS
 
 SYSTEMS = CodeSystems.embedded
 

@@ -1,57 +1,21 @@
 """Ways to break a sound record, one thing each, with the rule that has to find it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from random import Random
+from functools import partial
 from typing import Final
 
-from clinical_coding.code_library import CodeLibrary
 from clinical_coding.codes import Code, CodeSystem
 from clinical_coding.edits.conventions import conventions
 from clinical_coding.edits.excluded_parts import excludes_part_only
-from clinical_coding.edits.facts import DiagnosisFacts, facts_of
+from clinical_coding.edits.facts import facts_of
 from clinical_coding.edits.partners import Partner, is_partner
-from clinical_coding.records import Encounter, Setting
+from clinical_coding.records import Setting
 from clinical_coding.tabular.instructions import InstructionKind
+from scripts.broken_records.draft import Draft
 
-__all__ = ["CM", "KINDS", "Breaker", "Draft"]
+__all__ = ["CM", "KINDS", "Breaker"]
 
 CM: Final = CodeSystem.ICD10CM
-
-
-@dataclass
-class Draft:
-    """A record under the hammer: its diagnoses in order, everything else apart."""
-
-    rng: Random
-    encounter: Encounter
-    diagnoses: list[Code]
-    others: list[Code]
-    library: CodeLibrary
-
-    def facts(self, code: Code) -> DiagnosisFacts:
-        return facts_of(self.library, code.code)
-
-    def pick(self, test: Callable[[Code], bool]) -> int | None:
-        places = [place for place, code in enumerate(self.diagnoses) if test(code)]
-        return self.rng.choice(places) if places else None
-
-    def rewrite(self, place: int, code: str) -> str:
-        self.diagnoses[place] = self.diagnoses[place].model_copy(update={"code": code})
-        return f"icd10cm:{code}"
-
-    def insert(self, place: int, code: str) -> str:
-        indicator = "Y" if self.encounter.setting is Setting.INPATIENT else None
-        self.diagnoses.insert(place, Code(system=CM, code=code, sequence=1, present_on_admission=indicator))
-        return f"icd10cm:{code}"
-
-    def set(self, place: int, **changes: object) -> str:
-        self.diagnoses[place] = self.diagnoses[place].model_copy(update=changes)
-        return self.diagnoses[place].key
-
-    def has(self, *beginnings: str) -> bool:
-        return any(code.code.startswith(beginnings) for code in self.diagnoses)
-
 
 Breaker = Callable[[Draft], str | None]
 """Breaks a draft and gives the label key that the finding must name; nothing where the draft has nothing to break."""
@@ -150,9 +114,13 @@ def _no_additional(draft: Draft) -> str | None:
     return None
 
 
+def _is_complicated(code: Code, *, beginning: str) -> bool:
+    return code.code.startswith(beginning) and code.code[4] in "23456"
+
+
 def _included(draft: Draft) -> str | None:
     for beginning in ("E08", "E09", "E10", "E11", "E13"):
-        place = draft.pick(lambda code, head=beginning: code.code.startswith(head) and code.code[4] in "23456")
+        place = draft.pick(partial(_is_complicated, beginning=beginning))
         if place is not None and not draft.has(f"{beginning}.9"):
             return draft.insert(len(draft.diagnoses), f"{beginning}.9")
     if draft.has("N18.6"):

@@ -10,7 +10,8 @@ from random import Random
 from clinical_coding.code_library import CodeLibrary, load_icd10cm
 from clinical_coding.codes import Code
 from clinical_coding.records import CodedRecord, Encounter, Note
-from tests.clinical_coding.edits.breaks import CM, KINDS, Breaker, Draft
+from scripts.broken_records.breaks import CM, KINDS, Breaker
+from scripts.broken_records.draft import Draft
 
 __all__ = ["Broken", "break_records"]
 

@@ -1,0 +1,1 @@
+"""Sound records broken on purpose, by kind: what the edits have to find, in tests and in the benchmark."""
