@@ -7,13 +7,14 @@ enter a training set, is decided elsewhere (``labels``, ``training_set``).
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import islice
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select
 
-from clinical_coding.code_library import ICD10CM_RELEASE, load_icd10cm
+from clinical_coding.code_systems import CodeSystems, Standing, date_of_coding
 from clinical_coding.codes import Code, CodeState, CodeSystem
 from clinical_coding.decisions import Adjudication, Decision
 from clinical_coding.records import Unlisted, hash_notes
@@ -66,13 +67,14 @@ class Adjudicated:
         return hash_notes(self.request.notes) if self.request is not None else None
 
 
-def pages(connection: Connection) -> Iterator[tuple[Adjudicated, ...]]:
+def pages(connection: Connection, *, systems: CodeSystems) -> Iterator[tuple[Adjudicated, ...]]:
     """Read every adjudicated suggestion, in order of suggestion ids.
 
     What a verdict says is small and its notes are not, so that the pages of the two differ in size.
 
     Args:
         connection: In a transaction that sees one moment of the ledger throughout.
+        systems: The releases that judge codes, by each encounter's date of coding.
     """
     after = ""
     while True:
@@ -90,12 +92,17 @@ def pages(connection: Connection) -> Iterator[tuple[Adjudicated, ...]]:
         decided = _decided(connection, _adjudicated_within(ids))
         for start in range(0, len(ids), PAGE_OF_NOTES):
             contents = _contents(connection, _adjudicated_within(ids[start : start + PAGE_OF_NOTES]))
-            yield tuple(_adjudicated(row, said[row.id], decided[row.id]) for row in contents)
+            yield tuple(_adjudicated(row, said[row.id], decided[row.id], systems=systems) for row in contents)
         after = ids[-1]
 
 
-def asked_again(connection: Connection, page: Sequence[Adjudicated]) -> frozenset[str]:
+def asked_again(connection: Connection, page: Sequence[Adjudicated], *, systems: CodeSystems) -> frozenset[str]:
     """Find the suggestions of a page whose encounter was asked again later, adjudicated, and teaches something.
+
+    Args:
+        connection: As of ``pages``.
+        page: Suggestions of one page.
+        systems: As of ``pages``.
 
     Returns:
         Their ids. Same encounter: same record id, patient and notes.
@@ -108,7 +115,7 @@ def asked_again(connection: Connection, page: Sequence[Adjudicated]) -> frozense
     found = set[str]()
     remaining = iter(sorted(later_of))
     while ids := list(islice(remaining, PAGE_OF_NOTES)):
-        for item in _load(connection, ids):
+        for item in _load(connection, ids, systems=systems):
             if item.request is not None and item.labels.teaches:
                 digest = item.notes_sha256
                 found |= {earlier for earlier in later_of[item.suggestion_id] if notes[earlier] == digest}
@@ -132,12 +139,12 @@ def _later_askings(connection: Connection, ids: Sequence[str]) -> list[tuple[str
     return [(earlier_id, later_id) for earlier_id, later_id in connection.execute(query)]
 
 
-def _load(connection: Connection, ids: Sequence[str]) -> tuple[Adjudicated, ...]:
+def _load(connection: Connection, ids: Sequence[str], *, systems: CodeSystems) -> tuple[Adjudicated, ...]:
     """Read the suggestions of some ids, in order of ids."""
     said = adjudications_of_suggestions(connection, ids)
     decided = _decided(connection, lambda column: column.in_(ids))
     contents = _contents(connection, lambda column: column.in_(ids))
-    return tuple(_adjudicated(row, said[row.id], decided[row.id]) for row in contents)
+    return tuple(_adjudicated(row, said[row.id], decided[row.id], systems=systems) for row in contents)
 
 
 def _adjudicated_within(ids: Sequence[str]) -> _Which:
@@ -177,37 +184,43 @@ def _decided(connection: Connection, which: _Which) -> defaultdict[str, set[str]
     return found
 
 
-def _adjudicated(row: Row[Any], said: Sequence[Adjudication], decided: set[str]) -> Adjudicated:
+def _adjudicated(
+    row: Row[Any], said: Sequence[Adjudication], decided: set[str], *, systems: CodeSystems
+) -> Adjudicated:
     suggested = _SuggestedCodes.model_validate_json(row.suggestion).codes if row.suggestion is not None else ()
     labels = labels_of(said, named=decided | {f"{code.system}:{code.code}" for code in suggested})
-    readable = _readable(labels)
+    request = SuggestionRequest.model_validate_json(row.request) if row.request is not None else None
+    on = date_of_coding(request.encounter) if request is not None else None
+    readable = _readable(labels, on=on, systems=systems)
     return Adjudicated(
         suggestion_id=row.id,
         patient_id=row.patient_id,
-        request=SuggestionRequest.model_validate_json(row.request) if row.request is not None else None,
+        request=request,
         labels=readable,
         num_foreign_codes=len(labels.codes) - len(readable.codes),
     )
 
 
-def _readable(labels: Labels) -> Labels:
-    """Leave out ICD-10-CM codes that the release they are judged by does not hold.
+def _readable(labels: Labels, *, on: date | None, systems: CodeSystems) -> Labels:
+    """Leave out codes that the release they are judged by does not hold.
 
     A version that learnt from another release suggests such codes, and readers refuse them. A record
     that loses anything but a negative is no longer complete.
     """
-    foreign = [code for code in labels.codes if _is_foreign(code)]
+    foreign = [code for code in labels.codes if _is_foreign(code, on=on, systems=systems)]
     if not foreign:
         return labels
     is_incomplete = any(code.state is not CodeState.NEGATIVE for code in foreign)
     return replace(
         labels,
-        codes=tuple(code for code in labels.codes if not _is_foreign(code)),
+        codes=tuple(code for code in labels.codes if code not in foreign),
         unlisted=Unlisted.UNKNOWN if is_incomplete else labels.unlisted,
     )
 
 
-def _is_foreign(code: Code) -> bool:
-    if code.system is not CodeSystem.ICD10CM or code.release not in (None, ICD10CM_RELEASE):
-        return False
-    return not load_icd10cm().is_valid(code.code)
+def _is_foreign(code: Code, *, on: date | None, systems: CodeSystems) -> bool:
+    """Whether its stated release does not have it, or, where it states none, that of the date of coding."""
+    if code.release is None:
+        return systems.standing(code.system, code.code, on) not in (Standing.VALID, Standing.NOT_HELD)
+    release = systems.named(code.system, code.release)
+    return release is not None and systems.standing_in(release, code.code, on) is not Standing.VALID

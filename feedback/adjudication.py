@@ -8,15 +8,15 @@ and appends to the audit log. It does not know how training records are made of 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine, Row, Select, insert, select, update
 
 from clinical_coding.artefact import new_id
-from clinical_coding.code_library import load_icd10cm
-from clinical_coding.codes import Code, CodeState, CodeSystem, Provenance
+from clinical_coding.code_systems import CodeSystems, Standing
+from clinical_coding.codes import Code, CodeState, Provenance
 from clinical_coding.decisions import Adjudication, Verdict
 from feedback.case_view import CaseContent, load_content
 from feedback.cases import Case, check_claim, check_not_own, check_supervisor, load_case
@@ -48,7 +48,9 @@ class _Ruling:
         return (row.verdict, row.citation, kept) == (self.verdict, self.citation, _without_source(self.codes))
 
 
-def adjudicate(engine: Engine, case_id: str, asked: AdjudicationRequest, *, principal: Principal) -> Adjudication:
+def adjudicate(
+    engine: Engine, case_id: str, asked: AdjudicationRequest, *, principal: Principal, systems: CodeSystems
+) -> Adjudication:
     """Give the verdict on a case that one holds.
 
     Args:
@@ -56,6 +58,7 @@ def adjudicate(engine: Engine, case_id: str, asked: AdjudicationRequest, *, prin
         case_id: Id of the override, or of the audit draw.
         asked: The verdict.
         principal: The supervisor who claimed the case.
+        systems: The releases that judge the codes, by the encounter's date of coding.
 
     Returns:
         What is kept. The same verdict sent again, because an answer was lost, returns the first one.
@@ -71,8 +74,8 @@ def adjudicate(engine: Engine, case_id: str, asked: AdjudicationRequest, *, prin
     with engine.connect() as connection:
         case = load_case(connection, case_id)
         check_not_own(case, principal=principal)
-        content = load_content(connection, case)
-    ruling = _rule(content, asked)
+        content = load_content(connection, case, systems=systems)
+    ruling = _rule(content, asked, systems=systems)
 
     def work(connection: Connection) -> Row[Any]:
         kept = connection.execute(_of_case(case_id)).one_or_none()
@@ -119,28 +122,33 @@ def adjudications_of_suggestions(
     return found
 
 
-def _rule(content: CaseContent, asked: AdjudicationRequest) -> _Ruling:
+def _rule(content: CaseContent, asked: AdjudicationRequest, *, systems: CodeSystems) -> _Ruling:
     """Judge the request against the case, and work out the codes that it teaches."""
+    on = content.date_of_coding
     for position, code in enumerate(asked.codes or ()):
-        if code.release not in (None, _release(code)):
-            raise InvalidError(f"codes.{position}.release {code.release!r} is not held; leave it out")
+        if code.release not in (None, _release(code, on=on, systems=systems)):
+            raise InvalidError(
+                f"codes.{position}.release {code.release!r} is not held, or is not the one that has the code on the "
+                "date of coding; leave it out"
+            )
     check_evidence(asked.codes or (), notes=content.request.notes)
     adjudication_id = new_id()
     codes = label(content.answers, asked, adjudication_id=adjudication_id)
     for code in codes:
         # A code may well be wrong because it is not valid.
         if code.state is CodeState.POSITIVE:
-            start = content.request.encounter.service_start
-            check_valid(code.system, code.code, field=f"verdict {asked.verdict}: code", service_start=start)
-    released = (code.model_copy(update={"release": _release(code)}) for code in codes)
+            check_valid(code.system, code.code, field=f"verdict {asked.verdict}: code", on=on, systems=systems)
+    released = (code.model_copy(update={"release": _release(code, on=on, systems=systems)}) for code in codes)
     codes = carry_evidence(released, suggested=content.suggestion.codes)
     return _Ruling(adjudication_id, asked.verdict, asked.citation, codes)
 
 
-def _release(code: Code) -> str | None:
-    """The release that a code is of, where one is held that knows it."""
-    library = load_icd10cm()
-    return library.release if code.system is CodeSystem.ICD10CM and library.is_valid(code.code) else None
+def _release(code: Code, *, on: date | None, systems: CodeSystems) -> str | None:
+    """The release in force on a day, where one is held in which the code is valid."""
+    release = systems.in_force(code.system, on)
+    if release is None or systems.standing_in(release, code.code, on) is not Standing.VALID:
+        return None
+    return release.name
 
 
 def _check_still_held(connection: Connection, case_id: str, *, principal: Principal) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import Engine
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import Adjudication
 from feedback.adjudication import adjudicate, load_adjudication
 from feedback.case_view import CaseView
@@ -26,7 +27,7 @@ _MAY_READ = (Role.SUPERVISOR, Role.ADMIN, Role.SERVICE)
 
 
 def adjudication_router(
-    engine: Engine, *, acting: Callable[[Request], Principal], settings: FeedbackSettings
+    engine: Engine, *, acting: Callable[[Request], Principal], settings: FeedbackSettings, systems: CodeSystems
 ) -> APIRouter:
     """Make the endpoints.
 
@@ -34,14 +35,17 @@ def adjudication_router(
         engine: A migrated database.
         acting: A FastAPI dependency that tells who acts.
         settings: How long a claim lasts.
+        systems: The releases that judge and describe codes.
     """
     router = APIRouter(prefix="/v1", tags=["adjudication"])
-    router.include_router(_queue(engine, acting=acting, settings=settings))
-    router.include_router(_verdicts(engine, acting=acting))
+    router.include_router(_queue(engine, acting=acting, settings=settings, systems=systems))
+    router.include_router(_verdicts(engine, acting=acting, systems=systems))
     return router
 
 
-def _queue(engine: Engine, *, acting: Callable[[Request], Principal], settings: FeedbackSettings) -> APIRouter:
+def _queue(
+    engine: Engine, *, acting: Callable[[Request], Principal], settings: FeedbackSettings, systems: CodeSystems
+) -> APIRouter:
     router = APIRouter(prefix="/cases")
 
     @router.get("")
@@ -56,18 +60,18 @@ def _queue(engine: Engine, *, acting: Callable[[Request], Principal], settings: 
     @router.post("/next", response_model=CaseView, responses={204: {"description": "No case is free."}})
     def next_(principal: Annotated[Principal, Depends(acting)]) -> CaseView | Response:
         """Claim the case that is due, or the one that you hold already, and show it."""
-        case = next_case(engine, principal=principal, settings=settings)
+        case = next_case(engine, principal=principal, settings=settings, systems=systems)
         return Response(status_code=204) if case is None else case
 
     @router.get("/{case_id}")
     def show_(case_id: str, principal: Annotated[Principal, Depends(acting)]) -> CaseView:
         """Show a case without claiming it; the look is noted in the audit log."""
-        return show(engine, case_id, principal=principal)
+        return show(engine, case_id, principal=principal, systems=systems)
 
     @router.post("/{case_id}/claim")
     def claim_(case_id: str, principal: Annotated[Principal, Depends(acting)]) -> CaseView:
         """Claim a case, or prolong your claim, and show it."""
-        return claim(engine, case_id, principal=principal, settings=settings)
+        return claim(engine, case_id, principal=principal, settings=settings, systems=systems)
 
     @router.delete("/{case_id}/claim", status_code=204)
     def release_(case_id: str, principal: Annotated[Principal, Depends(acting)]) -> None:
@@ -77,7 +81,7 @@ def _queue(engine: Engine, *, acting: Callable[[Request], Principal], settings: 
     return router
 
 
-def _verdicts(engine: Engine, *, acting: Callable[[Request], Principal]) -> APIRouter:
+def _verdicts(engine: Engine, *, acting: Callable[[Request], Principal], systems: CodeSystems) -> APIRouter:
     router = APIRouter()
 
     @router.post("/cases/{case_id}/adjudication")
@@ -85,7 +89,7 @@ def _verdicts(engine: Engine, *, acting: Callable[[Request], Principal]) -> APIR
         case_id: str, asked: AdjudicationRequest, principal: Annotated[Principal, Depends(acting)]
     ) -> Adjudication:
         """Give the verdict on a case that you hold; the same one again is answered as the first time."""
-        return adjudicate(engine, case_id, asked, principal=principal)
+        return adjudicate(engine, case_id, asked, principal=principal, systems=systems)
 
     @router.get("/adjudications/{adjudication_id}")
     def read(adjudication_id: str, principal: Annotated[Principal, Depends(acting)]) -> Adjudication:

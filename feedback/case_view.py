@@ -5,12 +5,12 @@ out: the verdict is on the answer.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, select
 
 from clinical_coding.artefact import Artefact
-from clinical_coding.code_library import ICD10CM_RELEASE, describe
+from clinical_coding.code_systems import CodeSystems, date_of_coding
 from clinical_coding.codes import CodeSystem, split_key
 from clinical_coding.decisions import CodeAction
 from clinical_coding.findings import Finding
@@ -33,7 +33,7 @@ class NamedCode(Artefact):
     system: CodeSystem
     code: str
     description: str | None
-    """Official title for ICD-10-CM; elsewhere our own words, never the licensed descriptor (CPT), or null."""
+    """What the release of the date of coding says, else our own words; null when nothing is known."""
 
     @property
     def key(self) -> str:
@@ -91,23 +91,32 @@ class CaseContent:
     answer: CoderAnswer | None
     answers: Answers
 
+    @property
+    def date_of_coding(self) -> date | None:
+        """Its releases judge and describe the codes."""
+        return date_of_coding(self.request.encounter)
 
-def view(connection: Connection, case: Case, *, principal: Principal) -> CaseView:
+
+def view(connection: Connection, case: Case, *, principal: Principal, systems: CodeSystems) -> CaseView:
     """Gather what there is to be seen of a case.
 
     Args:
         connection: A migrated database.
         case: What the queue says of it.
         principal: Who looks.
+        systems: The releases that describe codes.
 
     Raises:
         ConflictError: Its notes were purged.
     """
-    content = load_content(connection, case)
+    content = load_content(connection, case, systems=systems)
     holder = case.holder(datetime.now(UTC))
     request, suggestion = content.request, content.suggestion
     ranks = {f"{code.system}:{code.code}": code.rank for code in suggestion.codes}
-    final = content.answers.ai if case.kind is CaseKind.AUDIT else frozenset()
+    final = sorted(
+        content.answers.ai if case.kind is CaseKind.AUDIT else (), key=lambda key: (ranks.get(key, 999), key)
+    )
+    on = content.date_of_coding
     return CaseView(
         case_id=case.case_id,
         kind=case.kind,
@@ -125,12 +134,17 @@ def view(connection: Connection, case: Case, *, principal: Principal) -> CaseVie
         suggested=suggestion.codes,
         findings=suggestion.findings,
         answer=content.answer,
-        final_codes=tuple(_named(*split_key(key)) for key in sorted(final, key=lambda key: (ranks.get(key, 999), key))),
+        final_codes=tuple(_named(*split_key(key), on=on, systems=systems) for key in final),
     )
 
 
-def load_content(connection: Connection, case: Case) -> CaseContent:
+def load_content(connection: Connection, case: Case, *, systems: CodeSystems) -> CaseContent:
     """Read what a case is about.
+
+    Args:
+        connection: A migrated database.
+        case: What the queue says of it.
+        systems: The releases that describe codes.
 
     Raises:
         ConflictError: Its notes were purged.
@@ -140,7 +154,7 @@ def load_content(connection: Connection, case: Case) -> CaseContent:
         raise purged(case)
     if case.kind is CaseKind.AUDIT:
         return CaseContent(stored.request, stored.suggestion, None, _audited(connection, case, stored=stored))
-    answer = _override(connection, case.case_id)
+    answer = _override(connection, case.case_id, on=date_of_coding(stored.request.encounter), systems=systems)
     to_key = answer.to.key if answer.to else None
     answers = answers_to_override(answer.action, key=answer.code.key, to_key=to_key)
     return CaseContent(stored.request, stored.suggestion, answer, answers)
@@ -158,16 +172,16 @@ def _audited(connection: Connection, case: Case, *, stored: StoredSuggestion) ->
     return answers_to_audit(final_codes(stored, decided.decision if decided else None))
 
 
-def _override(connection: Connection, override_id: str) -> CoderAnswer:
+def _override(connection: Connection, override_id: str, *, on: date | None, systems: CodeSystems) -> CoderAnswer:
     row = connection.execute(select(overrides).where(overrides.c.id == override_id)).one()
     system = CodeSystem(row.system)
     return CoderAnswer(
         action=CodeAction(row.action),
-        code=_named(system, row.code),
-        to=None if row.to_code is None else _named(system, row.to_code),
+        code=_named(system, row.code, on=on, systems=systems),
+        to=None if row.to_code is None else _named(system, row.to_code, on=on, systems=systems),
         reason=row.reason,
     )
 
 
-def _named(system: CodeSystem, code: str) -> NamedCode:
-    return NamedCode(system=system, code=code, description=describe(system, code, ICD10CM_RELEASE))
+def _named(system: CodeSystem, code: str, *, on: date | None, systems: CodeSystems) -> NamedCode:
+    return NamedCode(system=system, code=code, description=systems.describe(system, code, on))

@@ -1,4 +1,4 @@
-"""Whether a code can stand on a claim at a date of service, for decisions and adjudications alike.
+"""Whether a code can stand on a claim on its date of coding, for decisions and adjudications alike.
 
 Codes of every system of which a release is held are judged; of the others nothing but the form is known.
 """
@@ -24,28 +24,25 @@ _REASONS = {
 }
 
 
-def check_valid(
-    system: CodeSystem, code: str, *, field: str, service_start: date | None, systems: CodeSystems | None = None
-) -> None:
+def check_valid(system: CodeSystem, code: str, *, field: str, on: date | None, systems: CodeSystems) -> None:
     """Refuse a code that cannot stand on a claim.
 
     Args:
         system: The code's system.
         code: The code in its usual form.
         field: Where it was given, for the message: ``codes.0.to``.
-        service_start: The day by whose release it is judged, where it is known; else the newest release judges.
-        systems: The held releases; default: the embedded one.
+        on: The date of coding, where it is known; else the newest release judges.
+        systems: The held releases.
 
     Raises:
         InvalidError: The release of the day does not have it as a complete code.
     """
-    held = systems or CodeSystems.embedded()
-    release = held.judging(system, service_start)
-    standing = held.standing(system, code, service_start)
+    release = systems.judging(system, on)
+    standing = systems.standing(system, code, on)
     if release is None or standing in {Standing.VALID, Standing.NOT_HELD}:
         return
-    when = f"the date of service {service_start}" if service_start else "an unknown date of service"
-    hint = _hint(code, library=held.library(release)) if system is CodeSystem.ICD10CM else ""
+    when = f"the date of coding {on}" if on else "an unknown date of coding"
+    hint = _hint(code, library=systems.library(release)) if system is CodeSystem.ICD10CM else ""
     raise InvalidError(
         f"{field} {code!r} is not a valid code of {_describe(release, system)}, which applies to {when}"
         f"{_REASONS.get(standing, '')}{hint}; give a valid code"

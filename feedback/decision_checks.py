@@ -1,8 +1,9 @@
-"""Whether a decision makes sense: against the suggestion, the reason codes, and the code library.
+"""Whether a decision makes sense: against the suggestion, the reason codes, and the held releases.
 
 Pure: nothing is read from the database and nothing written to it.
 """
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import CodeAction, CodeDecision, Decision
 from clinical_coding.suggestions import RouteDecision
 from feedback.code_validity import check_valid
@@ -13,7 +14,7 @@ from feedback.shown import Shown
 __all__ = ["check_decision"]
 
 
-def check_decision(decision: Decision, *, shown: Shown, reasons: ReasonCodes) -> None:
+def check_decision(decision: Decision, *, shown: Shown, reasons: ReasonCodes, systems: CodeSystems) -> None:
     """Judge a decision.
 
     A suggested code is named once at most. A code that is added, or takes another's place, is not
@@ -23,10 +24,11 @@ def check_decision(decision: Decision, *, shown: Shown, reasons: ReasonCodes) ->
         decision: What the coder says.
         shown: The suggestion that it is about.
         reasons: The reasons that can be given.
+        systems: The releases that judge codes that are brought in.
 
     Raises:
         InvalidError: It contradicts the suggestion, gives a wrong reason, or brings in a code that is
-            not valid at the date of service.
+            not valid on the date of coding.
     """
     if shown.keys is None:
         raise InvalidError(
@@ -47,7 +49,7 @@ def check_decision(decision: Decision, *, shown: Shown, reasons: ReasonCodes) ->
             # What was withheld cannot stand already, and saying so would tell it.
             standing = frozenset[str]() if shown.route is RouteDecision.MANUAL else shown.keys
             _check_brought_in(target, field=place, standing=standing, brought_in=brought_in)
-            check_valid(code.system, code.to or code.code, field=place, service_start=shown.service_start)
+            check_valid(code.system, code.to or code.code, field=place, on=shown.date_of_coding, systems=systems)
 
 
 def _brought_in_by(code: CodeDecision) -> str | None:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Resp
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, Engine
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import Decision
 from feedback.decisions import MAX_KEY_CHARACTERS, MAY_DECIDE, RecordedDecision, record_decision
 from feedback.errors import ForbiddenError, NotFoundError
@@ -96,7 +97,12 @@ IdempotencyKey = Annotated[
 
 
 def decision_router(
-    engine: Engine, *, acting: Callable[[Request], Principal], settings: FeedbackSettings, reasons: ReasonCodes
+    engine: Engine,
+    *,
+    acting: Callable[[Request], Principal],
+    settings: FeedbackSettings,
+    reasons: ReasonCodes,
+    systems: CodeSystems,
 ) -> APIRouter:
     """Make the endpoints.
 
@@ -105,6 +111,7 @@ def decision_router(
         acting: A dependency that tells who asks, or refuses.
         settings: Shares drawn for audit, and places in the queue.
         reasons: The reasons that can be given.
+        systems: The releases that judge codes.
 
     Returns:
         A router whose endpoints raise ``feedback.errors.FeedbackError``.
@@ -125,7 +132,13 @@ def decision_router(
     ) -> Response:
         """Say what became of a suggestion; suggested codes that are not mentioned are accepted."""
         recorded = record_decision(
-            engine, decision, idempotency_key=idempotency_key, principal=principal, settings=settings, reasons=reasons
+            engine,
+            decision,
+            idempotency_key=idempotency_key,
+            principal=principal,
+            settings=settings,
+            reasons=reasons,
+            systems=systems,
         )
         body = _answer(recorded, suggestion_id=decision.suggestion_id).model_dump_json()
         return Response(body, status_code=200 if recorded.is_repeated else 201, media_type="application/json")

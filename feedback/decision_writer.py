@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, insert, literal_column, select
 
 from clinical_coding.artefact import new_id
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import Decision
 from clinical_coding.suggestions import RouteDecision
 from feedback.audit_draws import Lot, draw, name_coder
@@ -58,6 +59,7 @@ class Request:
     principal: Principal
     settings: FeedbackSettings
     reasons: ReasonCodes
+    systems: CodeSystems
     random_source: Random
 
 
@@ -190,7 +192,7 @@ def _take(
     subject = shown.get(suggestion_id)
     if subject is None:
         raise NotFoundError("suggestion_id names no stored suggestion; send the suggestion_id of an answer")
-    check_decision(one.decision, shown=subject, reasons=request.reasons)
+    check_decision(one.decision, shown=subject, reasons=request.reasons, systems=request.systems)
     if suggestion_id in decided:
         raise ConflictError(
             f"suggestion_id names a suggestion that is decided already (decision {decided[suggestion_id]}); "

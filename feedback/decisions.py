@@ -10,8 +10,8 @@ from typing import Final
 from sqlalchemy import Engine
 
 from clinical_coding.artefact import sha256_of_json
-from clinical_coding.code_library import load_icd10cm
-from clinical_coding.decisions import Decision
+from clinical_coding.code_systems import CodeSystems
+from clinical_coding.decisions import CodeAction, Decision
 from feedback.audit_draws import SECURE_SOURCE
 from feedback.decision_writer import Asked, RecordedDecision, Request, store_decisions
 from feedback.errors import FeedbackError, ForbiddenError, InvalidError
@@ -47,6 +47,7 @@ def record_decision(
     principal: Principal,
     settings: FeedbackSettings,
     reasons: ReasonCodes,
+    systems: CodeSystems,
     random_source: Random = SECURE_SOURCE,
 ) -> RecordedDecision:
     """Store a decision with its overrides, their cases, and perhaps an audit draw; durable on return.
@@ -59,6 +60,7 @@ def record_decision(
         principal: Who decides.
         settings: Shares drawn, and places in the queue.
         reasons: The reasons that can be given.
+        systems: The releases that judge codes that are brought in, by the encounter's date of coding.
         random_source: Where the chance of the audit draw comes from.
 
     Raises:
@@ -73,6 +75,7 @@ def record_decision(
         principal=principal,
         settings=settings,
         reasons=reasons,
+        systems=systems,
         random_source=random_source,
     )
     if isinstance(outcome, FeedbackError):
@@ -87,6 +90,7 @@ def record_decisions(
     principal: Principal,
     settings: FeedbackSettings,
     reasons: ReasonCodes,
+    systems: CodeSystems,
     random_source: Random = SECURE_SOURCE,
 ) -> list[RecordedDecision | FeedbackError]:
     """Store many decisions of one principal in one durable transaction; one that is refused stops no other.
@@ -97,6 +101,7 @@ def record_decisions(
         principal: Who decides.
         settings: Shares drawn, and places in the queue.
         reasons: The reasons that can be given.
+        systems: The releases that judge codes that are brought in, by the encounter's date of coding.
         random_source: Where the chance of the audit draws comes from.
 
     Returns:
@@ -113,12 +118,25 @@ def record_decisions(
         for (key, decision), fault in zip(asked, outcomes, strict=True)
         if fault is None
     ]
-    # Takes a second the first time, during which the writer would be held.
-    load_icd10cm()
-    request = Request(sound, principal, settings, reasons, random_source)
+    _warm_up(systems, [one.decision for one in sound])
+    request = Request(sound, principal, settings, reasons, systems, random_source)
     # Whoever decides at the same moment shares the statements as well as the flush of the disk.
     stored = iter(write_together(engine, store_decisions, request) if sound else ())
     return [next(stored) if outcome is None else outcome for outcome in outcomes]
+
+
+def _warm_up(systems: CodeSystems, asked: Sequence[Decision]) -> None:
+    """Read the releases that may judge what is brought in: each takes up to a second the first time."""
+    # The writer, which alone looks up dates of coding, would be held meanwhile.
+    brought_in = {
+        code.system: code.to or code.code
+        for decision in asked
+        for code in decision.codes
+        if code.action in (CodeAction.ADD, CodeAction.MODIFY)
+    }
+    for system, code in brought_in.items():
+        for release in systems.releases(system):
+            systems.standing_in(release, code)
 
 
 def _fault_of(key: str) -> InvalidError | None:

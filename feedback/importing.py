@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from clinical_coding.artefact import Artefact, describe_errors
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import Decision
 from clinical_coding.readers.rejects import Rejects
 from feedback.decisions import RecordedDecision, record_decisions
@@ -68,6 +69,7 @@ def import_decisions(
     principal: Principal,
     settings: FeedbackSettings,
     reasons: ReasonCodes,
+    systems: CodeSystems,
     rejects: Rejects,
     advance: Callable[[int], None],
 ) -> ImportReport:
@@ -79,6 +81,7 @@ def import_decisions(
         principal: Whose decisions they become.
         settings: Shares drawn for audit, and places in the queue.
         reasons: The reasons that can be given.
+        systems: The releases that judge codes.
         rejects: Takes lines that cannot be read, or whose decision is refused.
         advance: Told how many lines are done, each time some are durable.
 
@@ -98,7 +101,9 @@ def import_decisions(
         lines = _read(stream)
         while batch := list(islice(lines, BATCH_LINES)):
             asked = [(line.read.idempotency_key, line.read.decision) for line in batch if line.read is not None]
-            outcomes = record_decisions(engine, asked, principal=principal, settings=settings, reasons=reasons)
+            outcomes = record_decisions(
+                engine, asked, principal=principal, settings=settings, reasons=reasons, systems=systems
+            )
             # Counted only now, when they are durable; and before a reject too many may end it all.
             _count(outcomes, report=report)
             _reject(batch, outcomes, path=path, rejects=rejects, report=report)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, exists, func, or_, select, tuple_, update
 
 from clinical_coding.artefact import Artefact
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import CodeSystem
 from clinical_coding.decisions import CodeAction
 from feedback.case_view import CaseView, view
@@ -126,7 +127,9 @@ def list_cases(engine: Engine, *, principal: Principal, limit: int = 50, after: 
     return QueuePage(cases=shown, num_open=num_open or 0, next_after=shown[-1].case_id if len(rows) > limit else None)
 
 
-def next_case(engine: Engine, *, principal: Principal, settings: FeedbackSettings) -> CaseView | None:
+def next_case(
+    engine: Engine, *, principal: Principal, settings: FeedbackSettings, systems: CodeSystems
+) -> CaseView | None:
     """Claim the case that is due, and show it.
 
     Who holds a case already is given that one again, its claim prolonged: asking twice, because an
@@ -136,6 +139,7 @@ def next_case(engine: Engine, *, principal: Principal, settings: FeedbackSetting
         engine: A migrated database.
         principal: A supervisor.
         settings: How long a claim lasts.
+        systems: The releases that describe codes.
 
     Returns:
         The case, or None when none is free.
@@ -156,10 +160,12 @@ def next_case(engine: Engine, *, principal: Principal, settings: FeedbackSetting
         return None
 
     case = write(engine, work)
-    return None if case is None else _view(engine, case, principal=principal)
+    return None if case is None else _view(engine, case, principal=principal, systems=systems)
 
 
-def claim(engine: Engine, case_id: str, *, principal: Principal, settings: FeedbackSettings) -> CaseView:
+def claim(
+    engine: Engine, case_id: str, *, principal: Principal, settings: FeedbackSettings, systems: CodeSystems
+) -> CaseView:
     """Claim one case, or prolong one's claim, and show it.
 
     Args:
@@ -167,6 +173,7 @@ def claim(engine: Engine, case_id: str, *, principal: Principal, settings: Feedb
         case_id: Id of the override, or of the audit draw.
         principal: A supervisor.
         settings: How long a claim lasts.
+        systems: The releases that describe codes.
 
     Raises:
         ClaimError: Another supervisor holds it.
@@ -184,7 +191,7 @@ def claim(engine: Engine, case_id: str, *, principal: Principal, settings: Feedb
             raise ClaimError(f"case {case_id} is claimed by another supervisor; take another case")
         return _hold(connection, case, viewer=viewer, settings=settings)
 
-    return _view(engine, write(engine, work), principal=principal)
+    return _view(engine, write(engine, work), principal=principal, systems=systems)
 
 
 def release(engine: Engine, case_id: str, *, principal: Principal) -> None:
@@ -209,7 +216,7 @@ def release(engine: Engine, case_id: str, *, principal: Principal) -> None:
     write(engine, work)
 
 
-def show(engine: Engine, case_id: str, *, principal: Principal) -> CaseView:
+def show(engine: Engine, case_id: str, *, principal: Principal, systems: CodeSystems) -> CaseView:
     """Show a case, open or closed, without claiming it.
 
     Raises:
@@ -225,7 +232,7 @@ def show(engine: Engine, case_id: str, *, principal: Principal) -> CaseView:
         _log(connection, "case-shown", case, principal=principal)
         return case
 
-    return _view(engine, write(engine, work), principal=principal)
+    return _view(engine, write(engine, work), principal=principal, systems=systems)
 
 
 def _open_case(connection: Connection, case_id: str, *, principal: Principal) -> Case:
@@ -237,13 +244,11 @@ def _open_case(connection: Connection, case_id: str, *, principal: Principal) ->
 
 
 def _hold(connection: Connection, case: Case, *, viewer: _Viewer, settings: FeedbackSettings) -> Case:
-    until = viewer.now + timedelta(minutes=settings.claim_minutes)
-    connection.execute(
-        update(cases).where(cases.c.id == case.case_id).values(claimed_by=viewer.principal.id, claimed_until=until)
-    )
+    until, who = viewer.now + timedelta(minutes=settings.claim_minutes), viewer.principal
+    connection.execute(update(cases).where(cases.c.id == case.case_id).values(claimed_by=who.id, claimed_until=until))
     ends = until.isoformat(timespec="seconds")
-    _log(connection, "case-claimed", case, principal=viewer.principal, claimed_until=ends)
-    return replace(case, claimed_by=viewer.principal.id, claimed_until=until)
+    _log(connection, "case-claimed", case, principal=who, claimed_until=ends)
+    return replace(case, claimed_by=who.id, claimed_until=until)
 
 
 def _log(connection: Connection, action: str, case: Case, *, principal: Principal, **details: str) -> None:
@@ -251,9 +256,9 @@ def _log(connection: Connection, action: str, case: Case, *, principal: Principa
     append(connection, principal=principal, action=action, subject=f"case:{case.case_id}", details=details)
 
 
-def _view(engine: Engine, case: Case, *, principal: Principal) -> CaseView:
+def _view(engine: Engine, case: Case, *, principal: Principal, systems: CodeSystems) -> CaseView:
     with engine.connect() as connection:
-        return view(connection, case, principal=principal)
+        return view(connection, case, principal=principal, systems=systems)
 
 
 def _summaries() -> Select[Any]:

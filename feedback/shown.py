@@ -1,6 +1,7 @@
-"""What a decision is judged against: the codes of a stored suggestion, its route and date of service.
+"""What a decision is judged against: the codes of a stored suggestion, its route and date of coding.
 
-Read without the notes, for many suggestions at once. It knows no decision.
+Read for many suggestions at once, and without the notes wherever the date of coding is told beside them. It
+knows no decision.
 """
 
 import json
@@ -9,14 +10,19 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Connection, bindparam, case, select
 
+from clinical_coding.code_systems import date_of_coding
+from clinical_coding.records import Encounter, Setting
 from clinical_coding.suggestions import RouteDecision
 from ledger.suggestions import suggestion_contents, suggestions
 
 __all__ = ["Shown", "load_shown"]
 
 
+# A stay is coded by its discharge, which the request alone tells; elsewhere the start of service is enough.
+_TOLD_BY_END: Final = (suggestions.c.setting == Setting.INPATIENT.value) | suggestions.c.service_start.is_(None)
 # Made once: making a statement costs as much as running it.
 _SHOWN: Final = (
     select(
@@ -26,10 +32,19 @@ _SHOWN: Final = (
         suggestions.c.service_start,
         suggestions.c.content_sha256,
         suggestion_contents.c.suggestion,
+        case((_TOLD_BY_END, suggestion_contents.c.request)).label("request"),
     )
     .outerjoin(suggestion_contents, suggestion_contents.c.suggestion_id == suggestions.c.id)
     .where(suggestions.c.id.in_(bindparam("ids", expanding=True)))
 )
+
+
+class _Asked(BaseModel):
+    """A stored request's encounter alone; it was validated whole when it was stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    encounter: Encounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +55,8 @@ class Shown:
     route: RouteDecision
     """On the manual route the codes were withheld from the coder."""
     specialty: str
-    service_start: date | None
+    date_of_coding: date | None
+    """Its releases judge the codes; null when no date of service is known."""
     content_sha256: str
     keys: frozenset[str] | None
     """The label keys of all its codes; null when its content was purged."""
@@ -60,12 +76,16 @@ def load_shown(connection: Connection, suggestion_ids: Iterable[str]) -> dict[st
             suggestion_id=row.id,
             route=RouteDecision(row.route),
             specialty=row.specialty,
-            service_start=row.service_start,
+            date_of_coding=_date_of_coding(row.request, service_start=row.service_start),
             content_sha256=row.content_sha256,
             keys=None if row.suggestion is None else _keys(row.suggestion),
         )
         for row in rows
     }
+
+
+def _date_of_coding(request: str | None, *, service_start: date | None) -> date | None:
+    return service_start if request is None else date_of_coding(_Asked.model_validate_json(request).encounter)
 
 
 def _keys(suggestion: str) -> frozenset[str]:

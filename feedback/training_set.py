@@ -11,8 +11,6 @@ code that the reader would refuse.
 """
 
 import hashlib
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from clinical_coding.artefact import publish_folder
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import CodeState
 from clinical_coding.manifest import Manifest, hash_patients
 from clinical_coding.readers import PatientInTwoSplitsError, assign_split, read_records
@@ -30,6 +29,7 @@ from clinical_coding.readers.spec import without_folders
 from clinical_coding.records import CodedRecord, Split, Unlisted
 from feedback.adjudicated import Adjudicated, asked_again, pages
 from feedback.errors import ForbiddenError, InvalidError
+from feedback.training_set_folder import MANIFEST, RECORDS, aside, check_replaceable
 from ledger.audit_log import append
 from ledger.group_commit import write
 from ledger.principals import Principal, Role
@@ -38,8 +38,6 @@ __all__ = ["LEFT_OUT", "RECORD_PREFIX", "ExportReport", "export"]
 
 RECORD_PREFIX: Final = "feedback-"
 """A training record's id is this and the suggestion's."""
-RECORDS: Final = "records.jsonl"
-MANIFEST: Final = "manifest.json"
 MAY_EXPORT: Final = (Role.SUPERVISOR, Role.ADMIN, Role.SERVICE)
 
 LEFT_OUT: Final[Mapping[str, str]] = {
@@ -71,7 +69,7 @@ class ExportReport:
     num_conflicts: int
     """Codes that adjudications contradict each other about; they became unknown."""
     num_foreign_codes: int
-    """Codes that today's releases do not hold; left off their records."""
+    """Codes that the releases they are judged by do not hold; left off their records."""
     left_out: Mapping[str, int]
     """Records left out, by reason: a key of ``LEFT_OUT``."""
 
@@ -81,6 +79,7 @@ def export(
     *,
     out: Path,
     principal: Principal,
+    systems: CodeSystems,
     replay: Sequence[str] = (),
     progress: Callable[[int], None] = lambda num_records: None,
 ) -> ExportReport:
@@ -90,6 +89,7 @@ def export(
         engine: A migrated database.
         out: The folder to make; an earlier training set there is replaced.
         principal: Who exports: supervisor, admin or service, since a training set holds notes.
+        systems: The releases that judge codes, by each encounter's date of coding.
         replay: Record specs whose train split goes in too, so that what was learnt is not forgotten.
         progress: Called with a number of records written since its last call.
 
@@ -100,11 +100,11 @@ def export(
     """
     if principal.role not in MAY_EXPORT:
         raise ForbiddenError(f"role {principal.role} may not export; use a key of role {', '.join(MAY_EXPORT)}")
-    _check_replaceable(out)
+    check_replaceable(out)
     final = out.resolve()
-    with _aside(final) as folder:
+    with aside(final) as folder:
         with (folder / RECORDS).open("wb") as stream:
-            training_set = _TrainingSet(stream.write, progress)
+            training_set = _TrainingSet(stream.write, progress, systems)
             held_out = training_set.add_replayed(replay)
             with _snapshot(engine) as connection:
                 training_set.add_feedback(connection, held_out=held_out)
@@ -120,9 +120,12 @@ def export(
 class _TrainingSet:
     """Writes records one by one, and remembers of each what the manifest and the report tell."""
 
-    def __init__(self, write_bytes: Callable[[bytes], object], progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, write_bytes: Callable[[bytes], object], progress: Callable[[int], None], systems: CodeSystems
+    ) -> None:
         self._write_bytes = write_bytes
         self._progress = progress
+        self._systems = systems
         self._digest = hashlib.sha256()
         self._ids: dict[str, None] = {}
         self._patients = set[str]()
@@ -139,7 +142,7 @@ class _TrainingSet:
         """
         splits: dict[str, tuple[Split, str]] = {}
         for spec in specs:
-            for record in read_records(spec):
+            for record in read_records(spec, systems=self._systems):
                 assert record.split is not None, "readers give every record a split"
                 split, witness = splits.setdefault(record.patient_id, (record.split, spec))
                 if split is not record.split:
@@ -162,9 +165,9 @@ class _TrainingSet:
 
     def add_feedback(self, connection: Connection, *, held_out: Collection[str]) -> None:
         """Add what adjudications teach."""
-        for page in pages(connection):
+        for page in pages(connection, systems=self._systems):
             candidates = [item for item in page if self._may_enter(item, held_out=held_out)]
-            superseded = asked_again(connection, candidates)
+            superseded = asked_again(connection, candidates, systems=self._systems)
             for item in candidates:
                 if item.suggestion_id in superseded:
                     self._left_out["asked-again"] += 1
@@ -265,28 +268,6 @@ def _tell(connection: Connection, report: ExportReport, manifest: Manifest, *, p
         subject=f"training-set:{report.content_sha256}",
         details=details,
     )
-
-
-def _check_replaceable(out: Path) -> None:
-    """See to it that nothing but a training set is ever replaced."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InvalidError(f"out {out} is not a folder; name a folder to make")
-    if out.is_dir() and not {path.name for path in out.iterdir()} <= {RECORDS, MANIFEST}:
-        raise InvalidError(f"out {out} holds other files than a training set; name a folder to make")
-
-
-@contextmanager
-def _aside(out: Path) -> Iterator[Path]:
-    """A folder beside the final one that only its owner may read, as it holds notes; gone when the block fails."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise InvalidError(f"out {out} cannot be made ({error.strerror}); name another folder") from None
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import httpx
 from sqlalchemy import Connection, Engine
 
 from clinical_coding.artefact import new_id
-from clinical_coding.code_library import load_icd10cm
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import CodeAction, CodeDecision, Decision
 from clinical_coding.readers import read_records
 from clinical_coding.readers.rejects import Rejects
@@ -56,7 +56,7 @@ import socket, sys
 import uvicorn
 from fastapi import FastAPI, Request
 from pathlib import Path
-from clinical_coding.code_library import load_icd10cm
+from clinical_coding.code_systems import CodeSystems
 from feedback.decision_routes import decision_router
 from feedback.settings import load_feedback, load_reasons
 from ledger.engine import open_engine
@@ -68,10 +68,11 @@ def acting(request: Request):
     if key not in known:
         known[key] = authenticate(engine, key)
     return known[key]
-load_icd10cm()
+systems = CodeSystems.embedded()
+systems.icd10cm()
 app = FastAPI()
 settings, reasons = load_feedback(configs / "feedback.yaml"), load_reasons(configs / "reasons.yaml")
-app.include_router(decision_router(engine, acting=acting, settings=settings, reasons=reasons))
+app.include_router(decision_router(engine, acting=acting, settings=settings, reasons=reasons, systems=systems))
 server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
 listener = server.config.bind_socket()
 # Connections inherit it; asyncio sets it only where the listener names its protocol, which uvicorn's does not.
@@ -93,12 +94,21 @@ def decision_speed(
         settings: Shares drawn for audit.
         reasons: The reason codes.
     """
-    load_icd10cm()
+    systems = CodeSystems.embedded()
+    systems.icd10cm()
     made = [make_principal(engine, role="coder", name=f"coder {number}") for number in range(NUM_CLIENTS)]
 
     def record(client: int, decision: Decision) -> None:
         who = made[client][0]
-        record_decision(engine, decision, idempotency_key=new_id(), principal=who, settings=settings, reasons=reasons)
+        record_decision(
+            engine,
+            decision,
+            idempotency_key=new_id(),
+            principal=who,
+            settings=settings,
+            reasons=reasons,
+            systems=systems,
+        )
 
     database = engine.dialect.name
     decisions = _decisions(engine, count=_WARM_UP + num_decisions, principal=made[0][0])
@@ -131,7 +141,8 @@ def import_speed(
         settings: Shares drawn for audit.
         reasons: The reason codes.
     """
-    load_icd10cm()
+    systems = CodeSystems.embedded()
+    systems.icd10cm()
     principal, _ = make_principal(engine, role="service", name="billing")
     path = folder / "decisions.jsonl"
     with path.open("w") as stream:
@@ -148,6 +159,7 @@ def import_speed(
                 principal=principal,
                 settings=settings,
                 reasons=reasons,
+                systems=systems,
                 rejects=rejects,
                 advance=lambda _: None,
             )

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, insert
 
 from clinical_coding.artefact import new_id
-from clinical_coding.code_library import load_icd10cm
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import CodeState, Provenance
 from clinical_coding.decisions import CodeAction, CodeDecision, Decision
 from clinical_coding.readers import read_records
@@ -52,11 +52,12 @@ def export_speed(engine: Engine, *, folder: Path, num_records: int, principal: P
         num_records: Feedback records to export.
         principal: A supervisor.
     """
-    load_icd10cm()
+    systems = CodeSystems.embedded()
+    systems.icd10cm()
     _fill(engine, num_records=num_records, principal=principal)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, processor = time.perf_counter(), time.process_time()
-    report = export(engine, out=folder / "export", principal=principal)
+    report = export(engine, out=folder / "export", principal=principal, systems=systems)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     size = (report.folder / "records.jsonl").stat().st_size

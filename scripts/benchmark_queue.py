@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, Table, insert, text
 
 from clinical_coding.artefact import new_id
-from clinical_coding.code_library import load_icd10cm
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import Verdict
 from clinical_coding.readers import read_records
 from clinical_coding.suggestions import SuggestionRequest
@@ -48,16 +48,17 @@ def queue_speed(engine: Engine, *, num_open: int, settings: FeedbackSettings) ->
     Returns:
         The 95th percentile of taking the next case, durably and with its note, and of listing a page.
     """
-    load_icd10cm()
+    systems = CodeSystems.embedded()
+    systems.icd10cm()
     supervisor, other, coder = (_principal(engine, role) for role in (Role.SUPERVISOR, Role.SUPERVISOR, Role.CODER))
     _fill(engine, num_open=num_open, coder=coder, own=supervisor, other=other)
     asked = AdjudicationRequest(verdict=Verdict.POLICY_UNCLEAR, citation="benchmark")
     taken, listed = [], []
     for _ in range(NUM_ROUNDS):
-        seconds, case = _time(lambda: next_case(engine, principal=supervisor, settings=settings))
+        seconds, case = _time(lambda: next_case(engine, principal=supervisor, settings=settings, systems=systems))
         assert case is not None, "more cases are open than are judged here"
         taken.append(seconds)
-        adjudicate(engine, case.case_id, asked, principal=supervisor)
+        adjudicate(engine, case.case_id, asked, principal=supervisor, systems=systems)
         seconds, _ = _time(lambda: list_cases(engine, principal=supervisor))
         listed.append(seconds)
     database, length = engine.dialect.name, f"{num_open // 1000}k"

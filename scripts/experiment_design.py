@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clinical_coding.artefact import publish
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import CodeState
 from clinical_coding.readers import read_records, write_jsonl
 from clinical_coding.records import CodedRecord, Setting, Split
@@ -170,17 +171,19 @@ def _simulate(engine: "Engine", folder: Path, *, seed: int) -> "SimulationReport
     version = _trained(folder, ARMS[0], records=folder / "base.jsonl", seed=seed)
     # No audit draws: an audited record is complete, so that it would teach both arms more than overrides.
     shares = ("accepted_share", "autonomous_share", "first_year_accepted_share", "first_year_autonomous_share")
+    rules = load_rules(folder)
     return simulate(
         engine,
         suggested(
             read_records(f"jsonl:{folder / 'fresh.jsonl'}"),
             scorer=Scorer(version.folder),
             version=version.version,
-            rules=load_rules(folder),
+            rules=rules,
         ),
         settings=load_simulation(CONFIGS / "simulation.yaml"),
         feedback=load_feedback(CONFIGS / "feedback.yaml").model_copy(update=dict.fromkeys(shares, 0.0)),
         reasons=load_reasons(CONFIGS / "reasons.yaml"),
+        systems=rules.systems,
         seed=seed,
     )
 
@@ -192,7 +195,13 @@ def _export(engine: "Engine", folder: Path) -> dict[str, Any]:
     from ledger.principals import list_principals
 
     supervisor = next(one for one in list_principals(engine) if one.role == "supervisor")
-    exported = export(engine, out=folder / ARMS[1], principal=supervisor, replay=[f"jsonl:{folder / 'base.jsonl'}"])
+    exported = export(
+        engine,
+        out=folder / ARMS[1],
+        principal=supervisor,
+        systems=CodeSystems.embedded(),
+        replay=[f"jsonl:{folder / 'base.jsonl'}"],
+    )
     raw, num_labels, num_differing = [], 0, 0
     for record in read_records(f"jsonl:{folder / ARMS[1] / 'records.jsonl'}"):
         changed = record

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from scripts.acting import Key, acting
+from scripts.held_releases import held_releases
 from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DatabaseUrl, DataDir, print_json
 
 if TYPE_CHECKING:
@@ -78,14 +79,15 @@ def show(
     from scripts.case_display import render_case
 
     settings, known_reasons = load_feedback(config), load_reasons(reasons)
+    systems = held_releases(data_dir)
     with ledger(data_dir, url=database_url) as engine:
         principal = acting(engine, key=key, data_dir=data_dir)
         if case is None:
-            view = queue.next_case(engine, principal=principal, settings=settings)
+            view = queue.next_case(engine, principal=principal, settings=settings, systems=systems)
         elif claim:
-            view = queue.claim(engine, case, principal=principal, settings=settings)
+            view = queue.claim(engine, case, principal=principal, settings=settings, systems=systems)
         else:
-            view = queue.show(engine, case, principal=principal)
+            view = queue.show(engine, case, principal=principal, systems=systems)
         kept = load_adjudication(engine, view.adjudication_id) if view and view.adjudication_id else None
     if as_json:
         print_json(None if view is None else view.model_dump(mode="json"))
@@ -141,8 +143,10 @@ def adjudicate(
     asked = AdjudicationRequest(
         verdict=Verdict(verdict.value), codes=codes if codes or no_codes else None, citation=citation
     )
+    systems = held_releases(data_dir)
     with ledger(data_dir, url=database_url) as engine:
-        kept = give(engine, case, asked, principal=acting(engine, key=key, data_dir=data_dir))
+        principal = acting(engine, key=key, data_dir=data_dir)
+        kept = give(engine, case, asked, principal=principal, systems=systems)
     if as_json:
         print_json(kept.model_dump(mode="json"))
     else:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.acting import Key, acting
+from scripts.held_releases import held_releases
 from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DatabaseUrl, DataDir, print_json
 
 __all__ = ["add_to"]
@@ -46,6 +47,7 @@ def import_decisions(
     from training.progress import progress_bar
 
     settings, known_reasons = load_feedback(config), load_reasons(reasons)
+    systems = held_releases(data_dir)
     with (
         ledger(data_dir, url=database_url) as engine,
         Rejects(rejects, max_rejects=max_rejects) as rejected,
@@ -58,6 +60,7 @@ def import_decisions(
             principal=principal,
             settings=settings,
             reasons=known_reasons,
+            systems=systems,
             rejects=rejected,
             advance=advance,
         )

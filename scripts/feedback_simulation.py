@@ -112,6 +112,7 @@ def simulate(
             settings=settings,
             feedback=load_feedback(CONFIGS / "feedback.yaml"),
             reasons=load_reasons(CONFIGS / "reasons.yaml"),
+            systems=rules.systems,
             seed=seed,
             acting=acting(engine, key=key, data_dir=data_dir),
             progress=advance,

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from scripts.acting import Key, acting
 from scripts.feedback_trace import Versions, trace_tree
+from scripts.held_releases import held_releases
 from scripts.options import DEFAULT_DATA_DIR, AsJson, DatabaseUrl, DataDir, print_json
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ def export(
     from ledger.engine import ledger
     from training.progress import progress_bar
 
+    systems = held_releases(data_dir)
     with (
         ledger(data_dir, url=database_url) as engine,
         progress_bar("write records", total=None, console=Console(stderr=True)) as advance,
     ):
         principal = acting(engine, key=key, data_dir=data_dir)
-        report = run(engine, out=out, replay=replay or (), principal=principal, progress=advance)
+        report = run(engine, out=out, replay=replay or (), principal=principal, systems=systems, progress=advance)
     if as_json:
         print_json(asdict(report) | {"folder": str(report.folder)})
         return
@@ -132,7 +134,9 @@ def _show_report(report: "ExportReport") -> None:
             "conflicts", f"{report.num_conflicts:,}", "codes on which verdicts contradict each other: unknown"
         )
     if report.num_foreign_codes:
-        table.add_row("left off", f"{report.num_foreign_codes:,}", "codes that today's ICD-10-CM does not hold")
+        table.add_row(
+            "left off", f"{report.num_foreign_codes:,}", "codes that the releases they are judged by do not hold"
+        )
     console.print(table)
     if report.left_out:
         left = Table(title="records left out", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)

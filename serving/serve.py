@@ -194,6 +194,7 @@ async def _answer(plan: _Plan, opened: OpenVersion, *, host: Host, listener: soc
         engine=engine,
         feedback=plan.feedback,
         reasons=plan.reasons,
+        systems=plan.rules.systems,
         gauges=host.gauges(),
     )
     server = _Server(_configure(app))

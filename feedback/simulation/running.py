@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import Verdict
 from clinical_coding.suggestions import RouteDecision, Suggestion, SuggestionRequest
 from feedback.adjudication import adjudicate
@@ -98,6 +99,7 @@ def simulate(
     settings: SimulationSettings,
     feedback: FeedbackSettings,
     reasons: ReasonCodes,
+    systems: CodeSystems,
     seed: int,
     acting: Principal | None = None,
     progress: Callable[[int], None] = lambda num_encounters: None,
@@ -110,11 +112,12 @@ def simulate(
         settings: Staff and pace.
         feedback: Shares drawn, and how long a claim lasts.
         reasons: The reason codes.
+        systems: The releases that judge and describe codes.
         seed: Who gets which encounter and what they say of it depend on it and on the record alone.
         acting: Who runs the simulation, for the audit log of new principals; each themselves when None.
         progress: Called with a number of encounters decided since the last call.
     """
-    run = _Run(engine, settings, feedback, reasons, seed, enrol(engine, settings, acting=acting))
+    run = _Run(engine, settings, feedback, reasons, systems, seed, enrol(engine, settings, acting=acting))
     stream = iter(encounters)
     while week := list(islice(stream, settings.encounters_a_week)):
         run.report.num_weeks += 1
@@ -132,6 +135,7 @@ class _Run:
     settings: SimulationSettings
     feedback: FeedbackSettings
     reasons: ReasonCodes
+    systems: CodeSystems
     seed: int
     people: Mapping[str, Principal]
     report: SimulationReport = field(default_factory=SimulationReport)
@@ -167,6 +171,7 @@ class _Run:
             principal=self.people[coder.name],
             settings=self.feedback,
             reasons=self.reasons,
+            systems=self.systems,
             random_source=rng,
         )
         self.coders[suggestion_id] = coder.name
@@ -201,9 +206,9 @@ class _Run:
         record_id, right = self.right[case.suggestion_id]
         rng = self._random("verdict", f"{record_id}:{case.kind}:{case.system}:{case.code}")
         principal = self.people[supervisor.name]
-        seen = claim(self.engine, case.case_id, principal=principal, settings=self.feedback)
+        seen = claim(self.engine, case.case_id, principal=principal, settings=self.feedback, systems=self.systems)
         asked = judge(seen, right=right, supervisor=supervisor, rng=rng)
-        verdict = adjudicate(self.engine, case.case_id, asked, principal=principal).verdict
+        verdict = adjudicate(self.engine, case.case_id, asked, principal=principal, systems=self.systems).verdict
         self._count(case, verdict)
 
     def _count(self, case: CaseSummary, verdict: Verdict) -> None:

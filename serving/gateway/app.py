@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import Engine
 
+from clinical_coding.code_systems import CodeSystems
 from feedback.adjudication_routes import adjudication_router
 from feedback.decision_routes import decision_router
 from feedback.query_routes import query_router
@@ -52,6 +53,7 @@ def create_app(
     engine: Engine,
     feedback: FeedbackSettings,
     reasons: ReasonCodes,
+    systems: CodeSystems,
     gauges: Gauges | None = None,
 ) -> FastAPI:
     """Join the gateway's parts.
@@ -62,6 +64,7 @@ def create_app(
         engine: A migrated database.
         feedback: How feedback is gathered.
         reasons: The reasons that coders can give.
+        systems: The releases that judge and describe the codes of decisions and cases.
         gauges: More metrics: name, description and what to read when Prometheus asks.
 
     Returns:
@@ -86,8 +89,8 @@ def create_app(
     routers = (
         suggestion_router(suggester=suggester, store=store),
         query_router(engine, acting=acting, settings=feedback, rerun=suggester.suggest_again),
-        decision_router(engine, acting=acting, settings=feedback, reasons=reasons),
-        adjudication_router(engine, acting=acting, settings=feedback),
+        decision_router(engine, acting=acting, settings=feedback, reasons=reasons, systems=systems),
+        adjudication_router(engine, acting=acting, settings=feedback, systems=systems),
         training_set_router(engine, acting=acting),
         governance_router(engine, acting=acting),
     )

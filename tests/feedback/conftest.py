@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from clinical_coding.artefact import new_id
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import split_key
 from clinical_coding.decisions import Adjudication, Decision
 from clinical_coding.readers import read_records
@@ -133,8 +134,18 @@ def suggestion(suggest: Callable[..., Suggestion]) -> Suggestion:
 
 
 @pytest.fixture
+def systems() -> CodeSystems:
+    """The releases that judge codes; a test that imports others has its own."""
+    return CodeSystems.embedded()
+
+
+@pytest.fixture
 def decide(
-    engine: Engine, people: Mapping[str, Principal], undrawn: FeedbackSettings, reasons: ReasonCodes
+    engine: Engine,
+    people: Mapping[str, Principal],
+    undrawn: FeedbackSettings,
+    reasons: ReasonCodes,
+    systems: CodeSystems,
 ) -> Callable[..., RecordedDecision]:
     """Record a decision, by the coder and without an audit draw unless said otherwise.
 
@@ -166,6 +177,7 @@ def decide(
             settings=settings,
             reasons=reasons,
             random_source=random_source,
+            systems=systems,
         )
 
     return make
@@ -173,7 +185,7 @@ def decide(
 
 @pytest.fixture
 def judge(
-    engine: Engine, people: Mapping[str, Principal], feedback_settings: FeedbackSettings
+    engine: Engine, people: Mapping[str, Principal], feedback_settings: FeedbackSettings, systems: CodeSystems
 ) -> Callable[..., Adjudication]:
     """Claim a case and give the verdict: ``judge(case_id, "both-wrong", {"icd10cm:I10": "positive"}, who=…)``."""
 
@@ -185,8 +197,10 @@ def judge(
             for (system, code), state in ((split_key(key), state) for key, state in (codes or {}).items())
         ]
         body = {"verdict": verdict, "citation": "ICD-10-CM guideline I.B.4", "codes": named if codes else None}
-        claim(engine, case_id, principal=people[who], settings=feedback_settings)
-        return adjudicate(engine, case_id, AdjudicationRequest.model_validate(body), principal=people[who])
+        claim(engine, case_id, principal=people[who], settings=feedback_settings, systems=systems)
+        return adjudicate(
+            engine, case_id, AdjudicationRequest.model_validate(body), principal=people[who], systems=systems
+        )
 
     return make
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.exc import DBAPIError
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import Code, CodeState, split_key
 from clinical_coding.decisions import Adjudication, Verdict
 from clinical_coding.suggestions import Suggestion
@@ -27,6 +28,8 @@ from ledger.group_commit import write
 from ledger.principals import Principal
 from ledger.suggestions import suggestion_contents
 
+SYSTEMS = CodeSystems.embedded()
+
 People = Mapping[str, Principal]
 Maker = Callable[..., Any]
 MODIFY = ("modify", "icd10cm:E11.9", "E11.65", "more-specific-code-documented")
@@ -39,8 +42,8 @@ def judge(engine: Engine, people: People, feedback_settings: FeedbackSettings) -
     """Claim a case and give a verdict: ``judge(case_id, "both-wrong", "icd10cm:I10", who="supervisor")``."""
 
     def make(case_id: str, verdict: str, *keys: str, who: str = "supervisor", **more: Any) -> Adjudication:
-        claim(engine, case_id, principal=people[who], settings=feedback_settings)
-        return adjudicate(engine, case_id, ask(verdict, *keys, **more), principal=people[who])
+        claim(engine, case_id, principal=people[who], settings=feedback_settings, systems=SYSTEMS)
+        return adjudicate(engine, case_id, ask(verdict, *keys, **more), principal=people[who], systems=SYSTEMS)
 
     return make
 
@@ -66,7 +69,7 @@ def test_a_verdict_is_kept_and_closes_its_case(engine: Engine, people: People, o
     assert {code.provenance.adjudication_id for code in kept.codes} == {kept.adjudication_id}
     assert {code.release for code in kept.codes} == {"2026-04"}
     assert abs((datetime.now(UTC) - kept.adjudicated_at).total_seconds()) < 60
-    view = show(engine, case_id, principal=people["supervisor"])
+    view = show(engine, case_id, principal=people["supervisor"], systems=SYSTEMS)
     assert (view.is_open, view.is_yours, view.adjudication_id) == (False, False, kept.adjudication_id)
     assert load_adjudication(engine, kept.adjudication_id) == kept
     with engine.connect() as connection:
@@ -142,7 +145,7 @@ def test_an_own_decision_is_not_judged(
 ) -> None:
     case_id = override(who="supervisor")
     with pytest.raises(ForbiddenError, match="your own"):
-        adjudicate(engine, case_id, ask("ai-right"), principal=people["supervisor"])
+        adjudicate(engine, case_id, ask("ai-right"), principal=people["supervisor"], systems=SYSTEMS)
     assert judge(case_id, "ai-right", who="other-supervisor").override_id == case_id
 
 
@@ -150,17 +153,17 @@ def test_whoever_decides_after_claiming_judges_no_more(
     engine: Engine, people: People, override: Maker, feedback_settings: FeedbackSettings
 ) -> None:
     case_id, supervisor = override(), people["supervisor"]
-    claim(engine, case_id, principal=supervisor, settings=feedback_settings)
+    claim(engine, case_id, principal=supervisor, settings=feedback_settings, systems=SYSTEMS)
     with writing(engine) as connection:
         connection.execute(update(cases).where(cases.c.id == case_id).values(coder_id=supervisor.id))
     with pytest.raises(ForbiddenError, match="your own"):
-        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor)
+        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor, systems=SYSTEMS)
 
 
 @pytest.mark.parametrize("who", ["coder", "service", "reviewer", "admin"])
 def test_only_supervisors_give_verdicts(engine: Engine, people: People, override: Maker, who: str) -> None:
     with pytest.raises(ForbiddenError, match="keys create --role supervisor"):
-        adjudicate(engine, override(), ask("ai-right"), principal=people[who])
+        adjudicate(engine, override(), ask("ai-right"), principal=people[who], systems=SYSTEMS)
 
 
 def test_a_verdict_needs_a_claim_that_stands(
@@ -168,20 +171,23 @@ def test_a_verdict_needs_a_claim_that_stands(
 ) -> None:
     case_id, supervisor = override(), people["supervisor"]
     with pytest.raises(ClaimError, match="nobody holds it"):
-        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor)
-    claim(engine, case_id, principal=supervisor, settings=feedback_settings)
+        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor, systems=SYSTEMS)
+    claim(engine, case_id, principal=supervisor, settings=feedback_settings, systems=SYSTEMS)
     with pytest.raises(ClaimError, match="another supervisor"):
-        adjudicate(engine, case_id, ask("ai-right"), principal=people["other-supervisor"])
+        adjudicate(engine, case_id, ask("ai-right"), principal=people["other-supervisor"], systems=SYSTEMS)
     with writing(engine) as connection:
         past = datetime.now(UTC) - timedelta(seconds=1)
         connection.execute(update(cases).where(cases.c.id == case_id).values(claimed_until=past))
     with pytest.raises(ClaimError, match="your claim ended"):
-        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor)
-    case = next_case(engine, principal=people["other-supervisor"], settings=feedback_settings)
+        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor, systems=SYSTEMS)
+    case = next_case(engine, principal=people["other-supervisor"], settings=feedback_settings, systems=SYSTEMS)
     assert case is not None and case.case_id == case_id
     with pytest.raises(ClaimError, match="another supervisor"):
-        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor)
-    assert adjudicate(engine, case_id, ask("ai-right"), principal=people["other-supervisor"]).override_id == case_id
+        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor, systems=SYSTEMS)
+    assert (
+        adjudicate(engine, case_id, ask("ai-right"), principal=people["other-supervisor"], systems=SYSTEMS).override_id
+        == case_id
+    )
 
 
 def test_the_same_verdict_again_is_answered_as_the_first_time_and_another_refused(
@@ -189,8 +195,8 @@ def test_the_same_verdict_again_is_answered_as_the_first_time_and_another_refuse
 ) -> None:
     case_id, supervisor = override(), people["supervisor"]
     kept = judge(case_id, "ai-right")
-    assert adjudicate(engine, case_id, ask("ai-right"), principal=supervisor) == kept
-    assert adjudicate(engine, case_id, ask("ai-right", "icd10cm:R07.9"), principal=supervisor) == kept
+    assert adjudicate(engine, case_id, ask("ai-right"), principal=supervisor, systems=SYSTEMS) == kept
+    assert adjudicate(engine, case_id, ask("ai-right", "icd10cm:R07.9"), principal=supervisor, systems=SYSTEMS) == kept
     for other, who in (
         (ask("coder-right"), "supervisor"),
         (ask("ai-right", citation="another"), "supervisor"),
@@ -198,7 +204,7 @@ def test_the_same_verdict_again_is_answered_as_the_first_time_and_another_refuse
         (ask("ai-right"), "other-supervisor"),
     ):
         with pytest.raises(ConflictError, match="closed"):
-            adjudicate(engine, case_id, other, principal=people[who])
+            adjudicate(engine, case_id, other, principal=people[who], systems=SYSTEMS)
     with engine.connect() as connection:
         assert len(connection.execute(select(adjudications)).all()) == 1
 
@@ -207,14 +213,14 @@ def test_verdicts_that_race_are_kept_once(
     engine: Engine, people: People, override: Maker, feedback_settings: FeedbackSettings
 ) -> None:
     case_id, supervisor = override(), people["supervisor"]
-    claim(engine, case_id, principal=supervisor, settings=feedback_settings)
+    claim(engine, case_id, principal=supervisor, settings=feedback_settings, systems=SYSTEMS)
     outcomes: list[object] = []
     barrier = threading.Barrier(4)
 
     def send(verdict: str) -> None:
         barrier.wait()
         try:
-            outcomes.append(adjudicate(engine, case_id, ask(verdict), principal=supervisor))
+            outcomes.append(adjudicate(engine, case_id, ask(verdict), principal=supervisor, systems=SYSTEMS))
         except FeedbackError as error:
             outcomes.append(type(error))
 
@@ -231,7 +237,7 @@ def test_verdicts_that_race_are_kept_once(
 @pytest.mark.parametrize("case_id", ["", "unknown", "nul\x00"])
 def test_unknown_ids_are_told(engine: Engine, people: People, case_id: str) -> None:
     with pytest.raises(NotFoundError, match="no case"):
-        adjudicate(engine, case_id, ask("ai-right"), principal=people["supervisor"])
+        adjudicate(engine, case_id, ask("ai-right"), principal=people["supervisor"], systems=SYSTEMS)
     with pytest.raises(NotFoundError, match="no adjudication"):
         load_adjudication(engine, case_id)
 
@@ -240,7 +246,7 @@ def test_unknown_ids_are_told(engine: Engine, people: People, case_id: str) -> N
     ("key", "told"),
     [
         ("icd10cm:E11", "'E11' is not a valid code of ICD-10-CM release 2026-04"),
-        ("icd10cm:E11.6", "which applies to the date of service"),
+        ("icd10cm:E11.6", "which applies to the date of coding"),
         ("icd10cm:Z99.999", "give a valid code"),
     ],
 )
@@ -250,7 +256,7 @@ def test_a_code_that_is_not_valid_at_the_date_of_service_is_refused(
     case_id = override()
     with pytest.raises(InvalidError, match=told):
         judge(case_id, "both-wrong", key)
-    assert show(engine, case_id, principal=people["supervisor"]).is_yours
+    assert show(engine, case_id, principal=people["supervisor"], systems=SYSTEMS).is_yours
     assert judge(case_id, "both-wrong", "icd10cm:E11.69").override_id == case_id
 
 
@@ -283,11 +289,11 @@ def test_a_case_whose_notes_were_purged_is_not_judged(
     engine: Engine, people: People, override: Maker, feedback_settings: FeedbackSettings
 ) -> None:
     case_id, supervisor = override(), people["supervisor"]
-    claim(engine, case_id, principal=supervisor, settings=feedback_settings)
+    claim(engine, case_id, principal=supervisor, settings=feedback_settings, systems=SYSTEMS)
     with writing(engine) as connection:
         connection.execute(delete(suggestion_contents))
     with pytest.raises(ConflictError, match="purged"):
-        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor)
+        adjudicate(engine, case_id, ask("ai-right"), principal=supervisor, systems=SYSTEMS)
 
 
 def test_the_audit_log_proves_the_verdict_without_its_words(engine: Engine, override: Maker, judge: Maker) -> None:

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from clinical_coding.code_systems import CodeSystems
 from feedback.adjudication_routes import adjudication_router
 from feedback.errors import FeedbackError
 from feedback.settings import FeedbackSettings
@@ -27,7 +28,9 @@ def client(
     def acting(request: Request) -> Principal:
         return people[request.headers["who"]]
 
-    app.include_router(adjudication_router(engine, acting=acting, settings=feedback_settings))
+    app.include_router(
+        adjudication_router(engine, acting=acting, settings=feedback_settings, systems=CodeSystems.embedded())
+    )
 
     @app.exception_handler(FeedbackError)
     def answer(_: Request, error: FeedbackError) -> JSONResponse:

@@ -38,7 +38,7 @@ def systems(tmp_path_factory: pytest.TempPathFactory) -> CodeSystems:
             "icd10cm",
             "I21.4",
             NOVEMBER,
-            "release 2026-10, which applies to the date of service 2026-11-01 (nearest: I21.41)",
+            "release 2026-10, which applies to the date of coding 2026-11-01 (nearest: I21.41)",
         ),
         ("icd10cm", "I21.41", NOVEMBER, None),
         ("icd10cm", "I21.41", None, None),
@@ -46,13 +46,13 @@ def systems(tmp_path_factory: pytest.TempPathFactory) -> CodeSystems:
             "icd10cm",
             "I21.41",
             MAY,
-            "release 2026-04, which applies to the date of service 2026-05-01 (a later release has",
+            "release 2026-04, which applies to the date of coding 2026-05-01 (a later release has",
         ),
         (
             "icd10cm",
             "J45.909",
             NOVEMBER,
-            "which applies to the date of service 2026-11-01 (it was deleted); give a valid",
+            "which applies to the date of coding 2026-11-01 (it was deleted); give a valid",
         ),
         ("cpt", "99214", MAY, None),
         ("cpt", "99215", None, "'99215' is not a valid code of CPT release 2026-01, which applies to an unknown date"),
@@ -63,8 +63,8 @@ def test_codes_are_judged_by_the_release_of_the_date_of_service(
     systems: CodeSystems, system: str, code: str, on: date | None, message: str | None
 ) -> None:
     if message is None:
-        check_valid(CodeSystem(system), code, field="codes.0.to", service_start=on, systems=systems)
+        check_valid(CodeSystem(system), code, field="codes.0.to", on=on, systems=systems)
         return
     with pytest.raises(InvalidError) as caught:
-        check_valid(CodeSystem(system), code, field="codes.0.to", service_start=on, systems=systems)
+        check_valid(CodeSystem(system), code, field="codes.0.to", on=on, systems=systems)
     assert message in str(caught.value)

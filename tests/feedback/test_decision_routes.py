@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import Decision
 from clinical_coding.suggestions import Suggestion
 from feedback.decision_routes import decision_router
@@ -28,7 +29,9 @@ def client(
     def acting(request: Request) -> Principal:
         return people[request.headers["who"]]
 
-    app.include_router(decision_router(engine, acting=acting, settings=drawn, reasons=reasons))
+    app.include_router(
+        decision_router(engine, acting=acting, settings=drawn, reasons=reasons, systems=CodeSystems.embedded())
+    )
 
     @app.exception_handler(FeedbackError)
     def answer(_: Request, error: FeedbackError) -> JSONResponse:

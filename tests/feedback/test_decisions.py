@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.exc import DBAPIError
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import CodeAction, Decision
 from clinical_coding.suggestions import Suggestion, SuggestionRequest
 from feedback.decisions import (
@@ -27,6 +28,8 @@ from ledger.audit_log import audit_log
 from ledger.group_commit import write
 from ledger.principals import Principal
 from ledger.suggestions import load, suggestion_contents
+
+SYSTEMS = CodeSystems.embedded()
 
 Decide = Callable[..., RecordedDecision]
 Suggest = Callable[..., Suggestion]
@@ -110,7 +113,7 @@ def test_what_is_not_mentioned_is_accepted(engine: Engine, suggestion: Suggestio
         (
             [("add", "icd10cm:E11.6", "missed-documentation")],
             "codes.0.code 'E11.6' is not a valid code of ICD-10-CM release 2026-04, which applies to the date of "
-            "service 2026-06-16 (nearest: E11.610); give a valid code",
+            "coding 2026-06-16 (nearest: E11.610); give a valid code",
         ),
         ([("modify", "icd10cm:E11.9", "E11.99", "wrong-complication")], "codes.0.to 'E11.99' is not .*nearest: E11.9"),
         ([("add", "icd10cm:U99.9", "missed-documentation")], "'U99.9' is not a valid code .* 2026-06-16; give"),
@@ -136,7 +139,7 @@ def test_without_a_date_of_service_the_error_says_so(
 ) -> None:
     encounter = sample_request.encounter.model_copy(update={"service_start": None, "service_end": None})
     suggestion = suggest(request=sample_request.model_copy(update={"encounter": encounter}))
-    with pytest.raises(InvalidError, match="applies to an unknown date of service"):
+    with pytest.raises(InvalidError, match="applies to an unknown date of coding"):
         decide(suggestion.suggestion_id, ("add", "icd10cm:E11.6", "missed-documentation"))
 
 
@@ -288,14 +291,18 @@ def test_many_in_one_transaction_each_with_its_own_fate(
         ("", body(other)),
         ("d", body(other)),
     ]
-    outcomes = record_decisions(engine, asked, principal=people["coder"], settings=undrawn, reasons=reasons)
+    outcomes = record_decisions(
+        engine, asked, principal=people["coder"], settings=undrawn, reasons=reasons, systems=SYSTEMS
+    )
     kinds = [
         type(outcome).__name__ if not isinstance(outcome, RecordedDecision) else outcome.is_repeated
         for outcome in outcomes
     ]
     assert kinds == [False, False, True, "ConflictError", "ConflictError", "InvalidError", False]
     assert count(engine, decisions) == 3
-    again = record_decisions(engine, asked, principal=people["coder"], settings=undrawn, reasons=reasons)
+    again = record_decisions(
+        engine, asked, principal=people["coder"], settings=undrawn, reasons=reasons, systems=SYSTEMS
+    )
     assert [outcome.is_repeated for outcome in again if isinstance(outcome, RecordedDecision)] == [True] * 4
     assert count(engine, decisions) == 3
 
@@ -317,6 +324,7 @@ def test_what_the_database_refuses_is_undone_whole(
             principal=stranger,
             settings=undrawn,
             reasons=reasons,
+            systems=SYSTEMS,
         )
     assert (count(engine, decisions), count(engine, audit_log)) == (0, before)
 
@@ -337,7 +345,7 @@ def test_decisions_made_at_once_are_read_back_in_their_order(
         for suggestion_id in ids
         for outcome in ("deferred", "decided")
     ]
-    record_decisions(engine, asked, principal=people["coder"], settings=undrawn, reasons=reasons)
+    record_decisions(engine, asked, principal=people["coder"], settings=undrawn, reasons=reasons, systems=SYSTEMS)
     with engine.connect() as connection:
         for suggestion_id in ids:
             said = [one.decision.outcome for one in decisions_of(connection, suggestion_id)]

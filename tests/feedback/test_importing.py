@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from clinical_coding.artefact import new_id
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.readers.rejects import Rejects
 from clinical_coding.suggestions import Suggestion
 from feedback.errors import ForbiddenError
@@ -48,6 +49,7 @@ def run(
                 reasons=reasons,
                 rejects=rejects,
                 advance=lambda _: None,
+                systems=CodeSystems.embedded(),
             )
 
     return run

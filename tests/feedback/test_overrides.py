@@ -5,12 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinical_coding.code_library import load_icd10cm
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import CodeAction, Decision
 from clinical_coding.suggestions import RouteDecision
 from feedback.decision_checks import check_decision
 from feedback.overrides import apply_decision, derive_overrides
 from feedback.settings import ReasonCodes
 from feedback.shown import Shown
+
+SYSTEMS = CodeSystems.embedded()
 
 CODES = load_icd10cm().leaves()[:40]
 
@@ -42,7 +45,7 @@ def test_overrides_are_the_difference_between_suggested_and_final_codes(
 ) -> None:
     suggested, decision = case
     shown = Shown("s", RouteDecision.ASSISTED, "cardiology", None, "0" * 64, suggested)
-    check_decision(decision, shown=shown, reasons=reasons)
+    check_decision(decision, shown=shown, reasons=reasons, systems=SYSTEMS)
     final = apply_decision(suggested, decision=decision)
     at = datetime.now(UTC)
     overrides = derive_overrides(

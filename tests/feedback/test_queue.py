@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, select, text, update
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.suggestions import Suggestion
 from feedback.errors import ClaimError, ConflictError, ForbiddenError, InvalidError, NotFoundError
 from feedback.queue import claim, list_cases, next_case, release, show
@@ -18,6 +19,8 @@ from ledger.audit_log import audit_log
 from ledger.engine import writing
 from ledger.principals import Principal
 from ledger.suggestions import suggestion_contents
+
+SYSTEMS = CodeSystems.embedded()
 
 People = Mapping[str, Principal]
 Maker = Callable[..., Any]
@@ -48,7 +51,7 @@ def test_the_lowest_priority_then_the_oldest_is_offered_first(
     drawn_id = audit()
     offered = []
     for who in ("supervisor", "other-supervisor", "supervisor"):
-        case = next_case(engine, principal=people[who], settings=feedback_settings)
+        case = next_case(engine, principal=people[who], settings=feedback_settings, systems=SYSTEMS)
         assert case is not None
         assert (case.is_yours, case.is_open, case.adjudication_id) == (True, True, None)
         offered.append(case.case_id)
@@ -56,7 +59,7 @@ def test_the_lowest_priority_then_the_oldest_is_offered_first(
             with writing(engine) as connection:
                 connection.execute(update(cases).where(cases.c.id == case.case_id).values(state="closed"))
     assert offered == [drawn_id, older, newer]
-    assert next_case(engine, principal=people["supervisor"], settings=feedback_settings) is None
+    assert next_case(engine, principal=people["supervisor"], settings=feedback_settings, systems=SYSTEMS) is None
 
 
 def test_next_gives_the_case_that_one_holds_until_it_is_released(
@@ -64,17 +67,17 @@ def test_next_gives_the_case_that_one_holds_until_it_is_released(
 ) -> None:
     override(), override()
     supervisor = people["supervisor"]
-    first = next_case(engine, principal=supervisor, settings=feedback_settings)
-    again = next_case(engine, principal=supervisor, settings=feedback_settings)
+    first = next_case(engine, principal=supervisor, settings=feedback_settings, systems=SYSTEMS)
+    again = next_case(engine, principal=supervisor, settings=feedback_settings, systems=SYSTEMS)
     assert first is not None and again is not None
     assert again.case_id == first.case_id
     assert again.claimed_until is not None and first.claimed_until is not None
     assert again.claimed_until >= first.claimed_until
-    other = next_case(engine, principal=people["other-supervisor"], settings=feedback_settings)
+    other = next_case(engine, principal=people["other-supervisor"], settings=feedback_settings, systems=SYSTEMS)
     assert other is not None and other.case_id != first.case_id
     release(engine, first.case_id, principal=supervisor)
     release(engine, first.case_id, principal=supervisor)
-    assert not show(engine, first.case_id, principal=supervisor).is_yours
+    assert not show(engine, first.case_id, principal=supervisor, systems=SYSTEMS).is_yours
     assert len(logged(engine, "case-released")) == 1
 
 
@@ -88,7 +91,7 @@ def test_supervisors_who_ask_at_once_never_get_the_same_case(
 
     def take(principal: Principal) -> None:
         barrier.wait()
-        while (case := next_case(engine, principal=principal, settings=feedback_settings)) is not None:
+        while (case := next_case(engine, principal=principal, settings=feedback_settings, systems=SYSTEMS)) is not None:
             taken.append(case.case_id)
             with writing(engine) as connection:
                 connection.execute(update(cases).where(cases.c.id == case.case_id).values(state="closed"))
@@ -112,7 +115,7 @@ def test_a_race_for_one_case_has_one_winner(
     def take(principal: Principal) -> None:
         barrier.wait()
         try:
-            outcomes.append(claim(engine, case_id, principal=principal, settings=feedback_settings))
+            outcomes.append(claim(engine, case_id, principal=principal, settings=feedback_settings, systems=SYSTEMS))
         except ClaimError as error:
             outcomes.append(error)
 
@@ -128,23 +131,23 @@ def test_a_claim_that_ended_is_free_to_others(
     engine: Engine, people: People, override: Maker, feedback_settings: FeedbackSettings
 ) -> None:
     case_id = override()
-    claim(engine, case_id, principal=people["supervisor"], settings=feedback_settings)
+    claim(engine, case_id, principal=people["supervisor"], settings=feedback_settings, systems=SYSTEMS)
     with pytest.raises(ClaimError, match="another supervisor"):
-        claim(engine, case_id, principal=people["other-supervisor"], settings=feedback_settings)
+        claim(engine, case_id, principal=people["other-supervisor"], settings=feedback_settings, systems=SYSTEMS)
     with pytest.raises(ClaimError, match="only its holder"):
         release(engine, case_id, principal=people["other-supervisor"])
     end_claim(engine, case_id)
-    case = next_case(engine, principal=people["other-supervisor"], settings=feedback_settings)
+    case = next_case(engine, principal=people["other-supervisor"], settings=feedback_settings, systems=SYSTEMS)
     assert case is not None and case.case_id == case_id
     with pytest.raises(ClaimError):
-        claim(engine, case_id, principal=people["supervisor"], settings=feedback_settings)
+        claim(engine, case_id, principal=people["supervisor"], settings=feedback_settings, systems=SYSTEMS)
 
 
 def test_a_claim_lasts_as_long_as_the_settings_say(
     engine: Engine, people: People, override: Maker, feedback_settings: FeedbackSettings
 ) -> None:
     settings = feedback_settings.model_copy(update={"claim_minutes": 7.0})
-    view = claim(engine, override(), principal=people["supervisor"], settings=settings)
+    view = claim(engine, override(), principal=people["supervisor"], settings=settings, systems=SYSTEMS)
     assert view.claimed_until is not None
     assert abs((view.claimed_until - datetime.now(UTC)).total_seconds() - 7 * 60) < 60
 
@@ -154,14 +157,14 @@ def test_own_cases_are_not_offered_shown_or_claimed(
 ) -> None:
     supervisor = people["supervisor"]
     own = [override(who="supervisor"), audit(who="supervisor")]
-    assert next_case(engine, principal=supervisor, settings=feedback_settings) is None
+    assert next_case(engine, principal=supervisor, settings=feedback_settings, systems=SYSTEMS) is None
     page = list_cases(engine, principal=supervisor)
     assert (page.cases, page.num_open) == ((), 2)
     for case_id in own:
         with pytest.raises(ForbiddenError, match="your own"):
-            show(engine, case_id, principal=supervisor)
+            show(engine, case_id, principal=supervisor, systems=SYSTEMS)
         with pytest.raises(ForbiddenError, match="your own"):
-            claim(engine, case_id, principal=supervisor, settings=feedback_settings)
+            claim(engine, case_id, principal=supervisor, settings=feedback_settings, systems=SYSTEMS)
         with pytest.raises(ForbiddenError, match="your own"):
             release(engine, case_id, principal=supervisor)
     assert not logged(engine, "case-shown")
@@ -175,11 +178,11 @@ def test_only_supervisors_reach_the_queue(
     case_id, principal = override(), people[who]
     for attempt in (
         lambda: list_cases(engine, principal=principal),
-        lambda: next_case(engine, principal=principal, settings=feedback_settings),
-        lambda: claim(engine, case_id, principal=principal, settings=feedback_settings),
+        lambda: next_case(engine, principal=principal, settings=feedback_settings, systems=SYSTEMS),
+        lambda: claim(engine, case_id, principal=principal, settings=feedback_settings, systems=SYSTEMS),
         lambda: release(engine, case_id, principal=principal),
-        lambda: show(engine, case_id, principal=principal),
-        lambda: show(engine, "unknown", principal=principal),
+        lambda: show(engine, case_id, principal=principal, systems=SYSTEMS),
+        lambda: show(engine, "unknown", principal=principal, systems=SYSTEMS),
     ):
         with pytest.raises(ForbiddenError, match="keys create --role supervisor"):
             attempt()
@@ -191,9 +194,9 @@ def test_an_unknown_case_is_told(
 ) -> None:
     supervisor = people["supervisor"]
     for attempt in (
-        lambda: claim(engine, case_id, principal=supervisor, settings=feedback_settings),
+        lambda: claim(engine, case_id, principal=supervisor, settings=feedback_settings, systems=SYSTEMS),
         lambda: release(engine, case_id, principal=supervisor),
-        lambda: show(engine, case_id, principal=supervisor),
+        lambda: show(engine, case_id, principal=supervisor, systems=SYSTEMS),
         lambda: list_cases(engine, principal=supervisor, after=case_id),
     ):
         with pytest.raises(NotFoundError, match="no case is stored"):
@@ -207,10 +210,10 @@ def test_a_closed_case_cannot_be_claimed_or_released_but_seen(
     with writing(engine) as connection:
         connection.execute(update(cases).where(cases.c.id == case_id).values(state="closed"))
     with pytest.raises(ConflictError, match="closed"):
-        claim(engine, case_id, principal=people["supervisor"], settings=feedback_settings)
+        claim(engine, case_id, principal=people["supervisor"], settings=feedback_settings, systems=SYSTEMS)
     with pytest.raises(ConflictError, match="closed"):
         release(engine, case_id, principal=people["supervisor"])
-    assert not show(engine, case_id, principal=people["supervisor"]).is_open
+    assert not show(engine, case_id, principal=people["supervisor"], systems=SYSTEMS).is_open
 
 
 def test_a_case_without_its_notes_is_passed_over(
@@ -223,12 +226,12 @@ def test_a_case_without_its_notes_is_passed_over(
     supervisor = people["supervisor"]
     assert [case.case_id for case in list_cases(engine, principal=supervisor).cases] == [other]
     for attempt in (
-        lambda: claim(engine, case_id, principal=supervisor, settings=feedback_settings),
-        lambda: show(engine, case_id, principal=supervisor),
+        lambda: claim(engine, case_id, principal=supervisor, settings=feedback_settings, systems=SYSTEMS),
+        lambda: show(engine, case_id, principal=supervisor, systems=SYSTEMS),
     ):
         with pytest.raises(ConflictError, match="purged"):
             attempt()
-    case = next_case(engine, principal=supervisor, settings=feedback_settings)
+    case = next_case(engine, principal=supervisor, settings=feedback_settings, systems=SYSTEMS)
     assert case is not None and case.case_id == other
 
 
@@ -261,7 +264,7 @@ def test_a_summary_tells_what_is_disputed_and_who_holds_it(
     engine: Engine, people: People, override: Maker, audit: Maker, feedback_settings: FeedbackSettings
 ) -> None:
     override(MODIFY), audit()
-    case = next_case(engine, principal=people["supervisor"], settings=feedback_settings)
+    case = next_case(engine, principal=people["supervisor"], settings=feedback_settings, systems=SYSTEMS)
     assert case is not None
     drawn_case, modified = list_cases(engine, principal=people["supervisor"]).cases
     assert (drawn_case.kind, drawn_case.action, drawn_case.code, drawn_case.is_yours) == ("audit", None, None, True)
@@ -275,7 +278,7 @@ def test_a_view_holds_everything_that_a_verdict_needs(
     engine: Engine, people: People, suggestion: Suggestion, decide: Maker, sample_request: Any
 ) -> None:
     reject, modify, add = decide(suggestion.suggestion_id, REJECT, MODIFY, ADD).overrides
-    view = show(engine, modify.override_id, principal=people["supervisor"])
+    view = show(engine, modify.override_id, principal=people["supervisor"], systems=SYSTEMS)
     assert (view.notes, view.encounter) == (sample_request.notes, sample_request.encounter)
     assert view.suggested == suggestion.codes
     assert view.answer is not None and view.answer.to is not None
@@ -283,13 +286,13 @@ def test_a_view_holds_everything_that_a_verdict_needs(
     assert view.answer.to.description == "Type 2 diabetes mellitus with hyperglycemia"
     assert (view.claimed_until, view.is_yours, view.final_codes) == (None, False, ())
     for override_id, action in ((reject.override_id, "reject"), (add.override_id, "add")):
-        answer = show(engine, override_id, principal=people["supervisor"]).answer
+        answer = show(engine, override_id, principal=people["supervisor"], systems=SYSTEMS).answer
         assert answer is not None and (answer.action, answer.to) == (action, None)
     assert people["coder"].id not in view.model_dump_json()
 
 
 def test_an_audit_shows_what_stood(engine: Engine, people: People, audit: Maker, suggestion: Suggestion) -> None:
-    view = show(engine, audit(), principal=people["supervisor"])
+    view = show(engine, audit(), principal=people["supervisor"], systems=SYSTEMS)
     assert view.answer is None
     assert [code.key for code in view.final_codes] == [f"{code.system}:{code.code}" for code in suggestion.codes]
 
@@ -298,8 +301,8 @@ def test_the_audit_log_names_who_opened_a_case_and_no_text(
     engine: Engine, people: People, override: Maker, feedback_settings: FeedbackSettings
 ) -> None:
     case_id = override()
-    view = show(engine, case_id, principal=people["other-supervisor"])
-    next_case(engine, principal=people["supervisor"], settings=feedback_settings)
+    view = show(engine, case_id, principal=people["other-supervisor"], systems=SYSTEMS)
+    next_case(engine, principal=people["supervisor"], settings=feedback_settings, systems=SYSTEMS)
     (shown,), (claimed,) = logged(engine, "case-shown"), logged(engine, "case-claimed")
     assert (shown["principal"], shown["subject"]) == ("other-supervisor", f"case:{case_id}")
     assert (claimed["principal"], claimed["subject"]) == ("supervisor", f"case:{case_id}")

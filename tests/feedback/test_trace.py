@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, delete, select
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import CodeState
 from clinical_coding.readers import assign_split, read_records
 from clinical_coding.records import Split
@@ -24,6 +25,8 @@ from ledger.audit_log import audit_log
 from ledger.engine import writing
 from ledger.principals import Principal
 from ledger.suggestions import suggestion_contents
+
+SYSTEMS = CodeSystems.embedded()
 
 People = Mapping[str, Principal]
 Maker = Callable[..., Any]
@@ -211,7 +214,7 @@ def test_every_record_that_feedback_gave_leads_back_to_its_verdicts(
     decide(ask(3), settings=drawn)
     with engine.connect() as connection:
         judge(connection.execute(select(audit_draws.c.id)).scalar_one(), "ai-right")
-    report = export(engine, out=tmp_path / "set", replay=["sample:10"], principal=people["service"])
+    report = export(engine, out=tmp_path / "set", replay=["sample:10"], principal=people["service"], systems=SYSTEMS)
     records = [
         record
         for record in read_records(f"jsonl:{report.folder / 'records.jsonl'}")

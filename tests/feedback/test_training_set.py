@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, insert, select
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import CodeState
 from clinical_coding.manifest import Manifest, hash_patient
 from clinical_coding.readers import PatientInTwoSplitsError, assign_split, read_records, write_jsonl
@@ -27,6 +28,8 @@ from ledger.audit_log import audit_log
 from ledger.engine import writing
 from ledger.principals import Principal
 from ledger.suggestions import suggestion_contents, suggestions
+
+SYSTEMS = CodeSystems.embedded()
 
 People = Mapping[str, Principal]
 Maker = Callable[..., Any]
@@ -44,7 +47,7 @@ TRAIN, DEV, TEST = (next(patients(split)) for split in Split)
 @pytest.fixture
 def exported(engine: Engine, people: People, tmp_path: Path) -> Callable[..., ExportReport]:
     def make(*, replay: Sequence[str] = (), name: str = "set") -> ExportReport:
-        return export(engine, out=tmp_path / name, replay=replay, principal=people["supervisor"])
+        return export(engine, out=tmp_path / name, replay=replay, principal=people["supervisor"], systems=SYSTEMS)
 
     return make
 
@@ -309,7 +312,7 @@ def test_an_export_is_told_in_the_audit_log_without_clinical_text(
 @pytest.mark.parametrize("who", ["coder", "reviewer"])
 def test_a_role_that_may_not_see_notes_exports_none(engine: Engine, people: People, tmp_path: Path, who: str) -> None:
     with pytest.raises(ForbiddenError, match="use a key of role supervisor, admin, service"):
-        export(engine, out=tmp_path / "set", principal=people[who])
+        export(engine, out=tmp_path / "set", principal=people[who], systems=SYSTEMS)
     assert not (tmp_path / "set").exists()
 
 
@@ -337,7 +340,7 @@ def test_the_folder_may_be_the_current_one(
     overridden()
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert export(engine, out=Path(), principal=people["admin"]).folder == Path()
+    assert export(engine, out=Path(), principal=people["admin"], systems=SYSTEMS).folder == Path()
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"records.jsonl", "manifest.json"}
 
 

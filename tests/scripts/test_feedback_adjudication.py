@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from clinical_coding.artefact import new_id
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import Decision
 from clinical_coding.readers import read_records
 from clinical_coding.suggestions import Suggestion, SuggestionRequest
@@ -59,6 +60,7 @@ def case_ids(tmp_path: Path) -> list[str]:
             principal=coder,
             settings=load_feedback(CONFIGS / "feedback.yaml"),
             reasons=load_reasons(CONFIGS / "reasons.yaml"),
+            systems=CodeSystems.embedded(),
         )
     return [override.override_id for override in recorded.overrides]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.data_directory import DataDirectory
 from clinical_coding.decisions import Decision
 from clinical_coding.manifest import Manifest
@@ -55,11 +56,19 @@ def judged(data_dir: Path, suggest_i10: Callable[[], Suggestion]) -> Judged:
         write(engine, lambda connection: store(connection, request, suggestion, principal=service))
         decision = Decision.model_validate(said)
         [override] = record_decision(
-            engine, decision, idempotency_key="k1", principal=coder, settings=settings, reasons=reasons
+            engine,
+            decision,
+            idempotency_key="k1",
+            principal=coder,
+            settings=settings,
+            reasons=reasons,
+            systems=CodeSystems.embedded(),
         ).overrides
-        claim(engine, override.override_id, principal=supervisor, settings=settings)
+        claim(engine, override.override_id, principal=supervisor, settings=settings, systems=CodeSystems.embedded())
         asked = AdjudicationRequest.model_validate({"verdict": "coder-right", "citation": "section [I.B.4]"})
-        adjudication = adjudicate(engine, override.override_id, asked, principal=supervisor)
+        adjudication = adjudicate(
+            engine, override.override_id, asked, principal=supervisor, systems=CodeSystems.embedded()
+        )
     return Judged(keys["supervisor"], suggestion.suggestion_id, adjudication.adjudication_id)
 
 

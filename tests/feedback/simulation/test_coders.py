@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.decisions import CodeAction, Decision
 from clinical_coding.suggestions import Suggestion
 from feedback.decision_checks import check_decision
@@ -17,6 +18,8 @@ from feedback.settings import load_reasons
 from feedback.shown import Shown
 from feedback.simulation.coders import category, decide
 from feedback.simulation.settings import Habit, SimulatedCoder
+
+SYSTEMS = CodeSystems.embedded()
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 KEYS = (
@@ -140,7 +143,7 @@ def test_every_decision_is_one_that_the_loop_takes(
     suggestion = _suggestion(tuple(sorted(shown)), route=route, alternative="icd10cm:J18.1")
     decision = decide(suggestion, right=right, coder=coder, rng=Random(seed))
     known = Shown("s1", suggestion.route.decision, "cardiology", None, "0" * 64, shown)
-    check_decision(decision, shown=known, reasons=REASONS)
+    check_decision(decision, shown=known, reasons=REASONS, systems=SYSTEMS)
 
 
 def test_on_the_manual_route_all_is_coded_by_hand() -> None:

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from clinical_coding.artefact import new_id
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import split_key
 from clinical_coding.readers import read_records
 from clinical_coding.suggestions import Suggestion, SuggestionRequest
@@ -70,7 +71,15 @@ def run(engine: Engine, settings: SimulationSettings, undrawn: FeedbackSettings,
         encounters: Sequence[Simulated] | None = None, *, seed: int = 0, feedback: FeedbackSettings = undrawn
     ) -> SimulationReport:
         chosen = _encounters() if encounters is None else encounters
-        return simulate(engine, chosen, settings=settings, feedback=feedback, reasons=reasons, seed=seed)
+        return simulate(
+            engine,
+            chosen,
+            settings=settings,
+            feedback=feedback,
+            reasons=reasons,
+            seed=seed,
+            systems=CodeSystems.embedded(),
+        )
 
     return start
 

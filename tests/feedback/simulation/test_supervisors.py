@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sqlalchemy import Engine
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import CodeState
 from clinical_coding.decisions import CodeAction, Verdict
 from feedback.case_view import CaseView
@@ -18,6 +19,8 @@ from feedback.simulation.settings import SimulatedSupervisor
 from feedback.simulation.supervisors import judge, right_verdict
 from feedback.verdicts import answers_to_audit, answers_to_override, label
 from ledger.principals import Principal
+
+SYSTEMS = CodeSystems.embedded()
 
 INFALLIBLE = SimulatedSupervisor(name="sim-supervisor", accuracy=1, weekly_capacity=1)
 KEYS = ("icd10cm:I10", "icd10cm:E11.9", "icd10cm:E11.65", "icd10cm:E11.22", "cpt:99213", "cpt:99214")
@@ -62,6 +65,7 @@ def _case(kind: str, *, action: str = "reject", to: str | None = None, final: tu
             "encounter": {"setting": "outpatient", "specialty": "cardiology"},
             "notes": [{"note_id": "n1", "text": "Diabetes."}],
             "suggested": [],
+            "findings": [],
             "answer": answer | {"reason": "facility-policy"} if kind == "override" else None,
             "final_codes": named,
         }
@@ -122,7 +126,7 @@ def test_a_real_case_is_judged(
     feedback_settings: FeedbackSettings,
 ) -> None:
     override()
-    case = next_case(engine, principal=people["supervisor"], settings=feedback_settings)
+    case = next_case(engine, principal=people["supervisor"], settings=feedback_settings, systems=SYSTEMS)
     assert case is not None and case.answer is not None
     right = frozenset(f"{code.system}:{code.code}" for code in case.suggested)
     asked = judge(case, right=right, supervisor=INFALLIBLE, rng=Random(0))

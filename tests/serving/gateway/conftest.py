@@ -142,6 +142,7 @@ def make_app(active: ActiveVersion) -> Iterator[Callable[..., TestClient]]:
             engine=engine,
             feedback=FEEDBACK,
             reasons=REASONS,
+            systems=RULES.systems,
             gauges={"triton_restarts": ("Restarts of Triton.", lambda: 4)},
         )
         client = TestClient(app)
