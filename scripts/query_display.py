@@ -27,12 +27,10 @@ def render_page(page: QueryPage) -> RenderableType:
     if not page.queries:
         return Text("no query of this kind")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("query", "topic", "state", "since (UTC)", "record", "suggestion"):
-        table.add_column(column, no_wrap=column in ("query", "suggestion"))
+    for column in ("query", "topic", "state", "since (UTC)", "record"):
+        table.add_column(column, no_wrap=column in ("query", "state"))
     for life in page.queries:
-        table.add_row(
-            life.query_id, _plain(life.topic), _state(life), _since(life), _plain(life.record_id), life.suggestion_id
-        )
+        table.add_row(life.query_id, _plain(life.topic), _state(life), _since(life), _plain(life.record_id))
     if page.next_after is None:
         return table
     return Group(table, Text(f"more: --after {page.next_after}", style="dim"))

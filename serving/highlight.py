@@ -136,6 +136,7 @@ def _summarise(suggestion: Suggestion) -> Text:
     if suggestion.grouping is not None:
         drg, weight = suggestion.grouping, suggestion.grouping.relative_weight
         text.append(f"\nworking DRG {drg.drg} {drg.description}" + (f", weight {weight}" if weight is not None else ""))
+        text.append("".join(f"\n{remark}" for remark in drg.remarks), style="dim")
     if suggestion.degraded:
         text.append("  degraded: the fallback answered", style="bold red")
     return text

@@ -30,6 +30,7 @@ from serving.claims import HOST, claim_data_directory, claim_port
 from serving.following import Follower, check_reach, describe_version, join_version
 from serving.gateway.active import ActiveVersion
 from serving.gateway.app import create_app
+from serving.gateway.reviewing import warm
 from serving.gateway.rules import AnswerRules
 from serving.hosts import EmbeddedTriton, ExternalTriton, Host, LocalHost, OpenVersion, TritonHost
 from serving.logs import configure_logs
@@ -151,7 +152,7 @@ async def _run(plan: _Plan, *, listener: socket.socket, engine: Engine) -> None:
             host = _host(plan)
             stack.push_async_callback(host.stop)
             with Console(stderr=True).status("Starting the model…"):
-                opened = await host.open(plan.first)
+                opened, _ = await asyncio.gather(host.open(plan.first), asyncio.to_thread(warm, plan.rules))
             await _answer(plan, opened, host=host, listener=listener, engine=engine)
     except asyncio.CancelledError:
         if not ending.is_set():

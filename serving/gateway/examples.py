@@ -56,8 +56,19 @@ SUGGESTION_EXAMPLE: Final[dict[str, Any]] = {
             ],
         }
     ],
-    "findings": [],
+    "findings": [
+        {
+            "rule": "uncertain-outpatient",
+            "severity": "warning",
+            "codes": ["icd10cm:J18.9"],
+            "explanation": "Outside hospital stays an uncertain diagnosis is not coded.",
+            "source": "ICD-10-CM Official Guidelines FY 2026, IV.H",
+            "fix": "Code the sign or symptom instead.",
+            "evidence": [],
+        }
+    ],
     "queries": [],
+    "grouping": None,
     "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
 }
 

@@ -8,8 +8,9 @@ queries. It knows no version, no route and no database.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clinical_coding.artefact import new_id
 from clinical_coding.code_systems import date_of_coding
-from clinical_coding.codes import Code, CodeSystem
+from clinical_coding.codes import Code, CodeSystem, EvidenceSpan
 from clinical_coding.documentation import ReadNote, SectionKind, finding_of, read_note, support
 from clinical_coding.edits import check
 from clinical_coding.findings import Finding
@@ -17,11 +18,11 @@ from clinical_coding.grouping import Grouping, group
 from clinical_coding.physician_queries import PhysicianQuery
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.queries import find_queries
-from clinical_coding.records import Note, Setting
+from clinical_coding.records import Encounter, Note, Setting
 from clinical_coding.suggestions import SuggestionRequest
 from serving.gateway.rules import AnswerRules
 
-__all__ = ["Review", "read_notes", "review"]
+__all__ = ["Review", "read_notes", "review", "warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,17 @@ def review(
     principal = _working_principal(codes, read=read, request=request, rules=rules)
     grouping = principal and group(request.encounter, codes, systems=rules.systems, principal=principal)
     return Review(tuple(kept), len(scored) - len(kept), findings, queries, grouping or None)
+
+
+def warm(rules: AnswerRules) -> None:
+    """Review an invented stay, so that tables are read before the first real one comes; takes a second."""
+    text = "Discharge diagnosis: pneumonia."
+    note = Note(note_id="warm", type="discharge-summary", text=text)
+    encounter = Encounter(setting=Setting.INPATIENT, specialty="medicine")
+    span = EvidenceSpan(note_id=note.note_id, start=text.index("pneumonia"), end=len(text) - 1)
+    code = PredictedCode(system=CodeSystem.ICD10CM, code="J18.9", confidence=1.0, suggested=True, evidence=(span,))
+    request = SuggestionRequest(record_id="warm", encounter=encounter, notes=(note,))
+    review(request, [code], read=read_notes([note]), rules=rules, suggestion_id=new_id())
 
 
 def _working_principal(

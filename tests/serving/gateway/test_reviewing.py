@@ -156,3 +156,33 @@ def test_the_manual_route_withholds_findings_and_queries(gateway: TestClient, pr
     text = "Follow-up of heart failure, on furosemide. Echo with ejection fraction 30%. Continue carvedilol."
     answer = routed(gateway, primary, scored(text, I50_9=("heart failure", 0.05)), text)
     assert (answer["route"]["decision"], answer["findings"], answer["queries"]) == ("manual", [], [])
+
+
+STAY = "Discharge diagnosis:\n1. Community acquired pneumonia\n2. Acute hypoxic respiratory failure\n"
+
+
+def test_a_stay_gets_its_working_drg_and_says_which_code_moves_it(gateway: TestClient, primary: Any) -> None:
+    primary.codes = scored(STAY, J18_9=("pneumonia", 0.8), J96_01=("respiratory failure", 0.9))
+    answer = ask(gateway, STAY, setting="inpatient", note_type="discharge-summary", service_end="2026-05-04")
+    grouping = answer["grouping"]
+    # The first final diagnosis, not the surest code.
+    assert (grouping["principal"], grouping["is_working"]) == ("icd10cm:J18.9", True)
+    assert (grouping["drg"], grouping["drg_without_complications"], grouping["grouper_version"]) == (
+        "193",
+        "195",
+        "v43.1",
+    )
+    [mover] = [effect for effect in grouping["effects"] if effect["drg_without"]]
+    assert (mover["key"], mover["level"], mover["drg_without"]) == ("icd10cm:J96.01", "mcc", "195")
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [(STAY, "outpatient"), ("Hospital course: pneumonia, treated. Acute respiratory failure resolved.", "inpatient")],
+)
+def test_without_a_stay_or_its_final_diagnoses_there_is_no_drg(
+    gateway: TestClient, primary: Any, text: str, setting: str
+) -> None:
+    primary.codes = scored(text, J18_9=("pneumonia", 0.9))
+    answer = ask(gateway, text, setting=setting, note_type="discharge-summary")
+    assert answer["grouping"] is None
