@@ -27,6 +27,10 @@ _JOINTS: Final = frozenset({",", "and", "with", ":"})
 _ALTERNATIVES: Final = frozenset({"or", "nor", "vs", "versus"})
 _SENTENCE_MARKS: Final = frozenset({";", ":"})
 _ITEM_MARKS: Final = frozenset({",", ";", ":"})
+_COURSE: Final = frozenset(
+    "stable improving improved worsening worsened controlled uncontrolled persists continues ongoing resolving".split()
+)
+"""What is told of a condition that is there: "no fevers, pneumonia improving" denies the fevers alone."""
 _DASHES: Final = frozenset("-\u2013\u2014")
 
 
@@ -61,6 +65,8 @@ def _ends(found: FoundCue, others: Sequence[FoundCue], tokens: list[Token]) -> i
         limit = min(limit, found.end + NEAR_TOKENS)
     if found.cue.reach is Reach.ITEM:
         limit = _item_end(found.end, limit, tokens)
+    if assertion is Assertion.NEGATED:
+        limit = _course_begins(found.end, limit, tokens)
     for other in others:
         if other.start < found.end:
             continue
@@ -83,6 +89,20 @@ def _item_end(start: int, limit: int, tokens: list[Token]) -> int:
         elif word in _ALTERNATIVES and comma < limit:
             return _item_end(index + 1, limit, tokens)
     return comma
+
+
+def _course_begins(start: int, limit: int, tokens: list[Token]) -> int:
+    """The comma before the first item that tells of a course, which is no part of a denial."""
+    comma = None
+    for index in range(start, limit):
+        word = tokens[index].text
+        if word == ",":
+            comma = index
+        elif word in _ALTERNATIVES:
+            comma = None
+        elif word in _COURSE and comma is not None:
+            return comma
+    return limit
 
 
 def _stops(cue: Cue, assertion: Assertion) -> bool:

@@ -30,7 +30,8 @@ _MAX_LOOK_BACK: Final = 80
 """Characters that tell whether a point follows a list number or an abbreviation."""
 _ABBREVIATIONS: Final = frozenset(
     "dr mr mrs ms st vs approx pt pts hx dx tx rx fx sx resp temp wt ht max min est ext abd neuro etc fig jr sr "
-    "prof dept hosp inc e.g i.e b.i.d t.i.d q.i.d p.o i.v i.m a.m p.m s.c p.r.n h.s".split()
+    "prof dept hosp inc e.g i.e b.i.d t.i.d q.i.d p.o i.v i.m a.m p.m s.c p.r.n h.s "
+    "poss prob susp".split()
 )
 """Small letters, without the last point. "No." is one only before a digit."""
 

@@ -24,18 +24,46 @@ _NEVER_ON_UNCERTAINTY: Final = ("B20", "Z21", "A92.5", "U07.1", "J09", "J10")
 """HIV, Zika, COVID-19, novel and other identified influenza: confirmed cases only, in every setting."""
 _OF_SUSPICION: Final = ("Z03", "Z05", "Z20", "T76", "O35", "O36", "H40.0")
 """Codes whose meaning is a suspicion: observation for, contact with, suspected abuse, glaucoma suspect."""
-_OF_ABSENCE: Final = ("N91", "R34", "R43", "R63.0", "Z28", "Z53", "Z59", "Z66", "Z72.3", "Z74", "Z75", "Z91.1", "Z91.A")
-"""Codes whose meaning is that something is not: no menses, no appetite, not immunised, not to be resuscitated."""
-_OF_RELATIVES: Final = ("Z80", "Z81", "Z82", "Z83", "Z84", "Z62", "Z63", "P00", "P01", "P02", "P03", "P04")
-"""Codes that a relative's condition supports: family history, family circumstances, newborns affected by the mother."""
+_OF_ABSENCE: Final = (
+    "N91", "R34", "R43", "R63.0", "Z00", "Z01", "Z02", "Z03", "Z04", "Z05", "Z08", "Z09", "Z28", "Z53", "Z55", "Z56",
+    "Z59", "Z66", "Z72.3", "Z74", "Z75", "Z91.1", "Z91.A",
+)  # fmt: skip
+"""Codes whose meaning is that something is not: no menses, no appetite, not immunised, no job, what was suspected and
+ruled out (I.C.21.c.6), an examination without findings, no sign of the cancer that was treated."""
+_SIGNS: Final = "R"
+_NO_SIGNS: Final = ("R56", "R57", "R65")
+"""Convulsions, shock and sepsis: diagnoses by any other name, though they stand in the chapter of signs."""
+_REMISSION: Final = re.compile(r"F1\d\.[12]1\w?|F31\.7\d|F32\.[45]|F33\.4\w?|C9\d\.\w1")
+"""What is in remission: the index sends a history of dependence there."""
+_OF_RELATIVES: Final = (
+    "Z80",
+    "Z81",
+    "Z82",
+    "Z83",
+    "Z84",
+    "Z20",
+    "Z62",
+    "Z63",
+    "Z77",
+    "P00",
+    "P01",
+    "P02",
+    "P03",
+    "P04",
+)
+"""Codes that a relative's condition supports: family history and circumstances, exposure at home, newborns affected by
+the mother."""
 _OF_THE_PAST: Final = ("Z", "I25.2", "I69", "B90", "B91", "B92", "B94", "O09", "O34.2", "E64", "E68", "G09", "T88.5")
 """Codes whose meaning is a past: history and status codes, old infarction, sequelae."""
 _PERSISTENT: Final = (
-    "B18", "B20", "D56", "D57", "D66", "D67", "E03", "E08", "E09", "E10", "E11", "E13", "E66", "E78", "E84",
-    "F01", "F02", "F03", "F20", "F25", "F31", "F7", "F84", "G10", "G12", "G20", "G30", "G35", "G40", "G43",
-    "G47.3", "G71", "G80", "H40", "I10", "I11", "I12", "I13", "I15", "I25", "I27", "I42", "I48", "I50", "I70",
-    "I73.9", "J43", "J44", "J45", "J47", "J84", "K21", "K50", "K51", "K74", "L40", "M05", "M06", "M10", "M1A",
-    "M15", "M16", "M17", "M18", "M19", "M32", "M34", "M45", "M81", "N18", "Q",
+    "B18", "B20", "Z21", "D56", "D57", "D66", "D67", "D68.0", "D68.5", "D80", "D81", "D82", "D83", "D84", "D86", "E03",
+    "E08", "E09", "E10", "E11", "E13", "E23", "E27.1", "E66", "E7", "E83.1", "E84", "E85", "E88.01", "E89.0", "F01",
+    "F02", "F03", "F20", "F25", "F31", "F60", "F7", "F84", "F90", "G10", "G12", "G20", "G25.0", "G25.81", "G30", "G35",
+    "G40", "G43", "G47.3", "G47.4", "G60", "G70", "G71", "G80", "G82", "H35.3", "H40", "H90", "I05", "I06", "I07",
+    "I08", "I10", "I11", "I12", "I13", "I15", "I1A", "I25", "I27", "I34", "I35", "I42", "I48", "I50", "I70", "I73.9",
+    "I87.2", "I89.0", "J41", "J42", "J43", "J44", "J45", "J47", "J84", "J96.1", "K21", "K22.7", "K50", "K51", "K58",
+    "K70.3", "K74", "K76.0", "K86.0", "K86.1", "K90.0", "L40", "L93", "M05", "M06", "M10", "M1A", "M15", "M16", "M17",
+    "M18", "M19", "M32", "M33", "M34", "M35.0", "M45", "M47", "M48.0", "M79.7", "M81", "N18", "N40", "Q",
 )  # fmt: skip
 """Conditions that do not end: a "history of" them is how long they have been there. After the systemic diseases that
 Coding Clinic (third quarter 2007, page 13) has coded whenever they are documented."""
@@ -104,8 +132,8 @@ def support(key: str, spans: Sequence[EvidenceSpan], notes: Mapping[str, ReadNot
         ValueError: The key names no code system, or a span names a note that is not given or lies outside it.
 
     Source:
-        Official Guidelines I.A.19, I.C.1.a.1, I.C.1.f, I.C.1.g.1.a, I.C.10.c, I.C.21.c.4, II.H, III.A, III.C, IV.H
-        and IV.J.
+        Official Guidelines I.A.19, I.C.1.a.1, I.C.1.f, I.C.1.g.1.a, I.C.10.c, I.C.21.c.4, I.C.21.c.6, II.H, III.A,
+        III.C, IV.H and IV.J.
     """
     system, code = split_key(key)
     last_note_id = next(reversed(list(notes)), None)
@@ -160,14 +188,17 @@ def _broken_rule(code: str, assertion: Assertion, *, setting: Setting, is_at_dis
         case Assertion.HYPOTHETICAL:
             return None if code.startswith(_HYPOTHETICAL_SUPPORTS) else "hypothetical"
         case Assertion.HISTORICAL:
-            lasts = code.startswith((*_OF_THE_PAST, *_PERSISTENT)) or _LATER_ENCOUNTER.fullmatch(code)
-            return None if lasts else "historical"
+            lasts = code.startswith((*_OF_THE_PAST, *_PERSISTENT))
+            return None if lasts or _LATER_ENCOUNTER.fullmatch(code) or _REMISSION.fullmatch(code) else "historical"
 
 
 def _broken_by_uncertainty(code: str, *, setting: Setting, is_at_discharge: bool) -> str | None:
     if code.startswith(_NEVER_ON_UNCERTAINTY):
         return "uncertain-never-coded"
     if code.startswith(_OF_SUSPICION):
+        return None
+    # "Evaluated for chest pain": a sign is what the rule says to code instead.
+    if code.startswith(_SIGNS) and not code.startswith(_NO_SIGNS):
         return None
     if setting is not Setting.INPATIENT:
         return "uncertain-outpatient"

@@ -20,6 +20,7 @@ __all__ = [
     "Group",
     "Included",
     "Integral",
+    "LaterGroup",
     "SexGroup",
     "SexWords",
     "conventions",
@@ -41,6 +42,13 @@ class Group(_Entry):
     codes: Codes
     because: str
     source: str
+
+
+class LaterGroup(Group):
+    """Codes that may not stand first."""
+
+    inpatient: bool = False
+    """True where only claims of hospital stays are returned for it; elsewhere it is worth a look."""
 
 
 class SexGroup(Group):
@@ -93,8 +101,8 @@ class Integral(_Entry):
 class Conventions(_Entry):
     """All of them."""
 
-    secondary_only: tuple[Group, ...]
-    underdosing: Group
+    secondary_only: tuple[LaterGroup, ...]
+    underdosing: LaterGroup
     status: tuple[Group, ...]
     first_only: tuple[Group, ...]
     admission_exempt: tuple[Group, ...]

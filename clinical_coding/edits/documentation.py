@@ -99,7 +99,7 @@ def missed_specificity(case: Case) -> Iterator[Hit]:
                     (diagnosis.key,),
                     f"{diagnosis.facts.code} ({diagnosis.facts.title}) leaves open what the documentation says.",
                     "Official Guidelines I.A.9.b, I.B.18",
-                    f"See whether {neighbour.code} fits.",
+                    f"See whether {neighbour.code}{'' if case.library.is_valid(neighbour.code) else '-'} fits.",
                     tuple(spans),
                 )
                 break

@@ -8,18 +8,19 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from clinical_coding.code_library import CodeLibrary
 from clinical_coding.codes import CodeSystem
 from clinical_coding.edits.code_sets import CodeSet
-from clinical_coding.edits.conventions import AgeGroup, Group, SexGroup, conventions
+from clinical_coding.edits.conventions import AgeGroup, Group, LaterGroup, SexGroup, conventions
 from clinical_coding.edits.partners import Partner, partners_of
 from clinical_coding.edits.titles import WITH_SEVENTH, Neighbour, Place, neighbours_of, place_of, words_of
 from clinical_coding.tabular.instructions import InstructionKind
 
 __all__ = ["DiagnosisFacts", "facts_of", "group_of"]
 
+_AnyGroup = TypeVar("_AnyGroup", bound=Group)
 _CM: Final = CodeSystem.ICD10CM
 # Titles of these chapters name organs of the mother, of a relative, or of whoever caused an injury.
 _FOREIGN_ORGANS: Final = ("O", "P", "T", "V", "W", "X", "Y", "Z")
@@ -40,7 +41,7 @@ class DiagnosisFacts:
     is_external_cause: bool
     is_exempt: bool
     """From the present-on-admission indicator."""
-    secondary_only: Group | None
+    secondary_only: LaterGroup | None
     status: Group | None
     first_only: Group | None
     sex: SexGroup | None
@@ -62,7 +63,7 @@ class DiagnosisFacts:
     """The beginning of a title that goes on "without" something, lower case."""
 
 
-def group_of(code: str, groups: Sequence[Group]) -> Group | None:
+def group_of(code: str, groups: Sequence[_AnyGroup]) -> _AnyGroup | None:
     """The first group that an ICD-10-CM code belongs to."""
     return next((group for group in groups if group.codes.holds(_CM, code)), None)
 
@@ -112,7 +113,7 @@ def _is_exempt(code: str) -> bool:
     return group_of(code, conventions().admission_exempt) is not None
 
 
-def _secondary_only(code: str, title: str) -> Group | None:
+def _secondary_only(code: str, title: str) -> LaterGroup | None:
     table = conventions()
     # Underdosing is told by fifth or sixth characters that differ from category to category; titles agree.
     return table.underdosing if title.startswith("Underdosing") else group_of(code, table.secondary_only)

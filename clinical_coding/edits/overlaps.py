@@ -52,7 +52,7 @@ def combination_codes_due(case: Case) -> Iterator[Hit]:
             entry = conventions().combined[place]
             yield Hit(
                 (one.key, other.key),
-                f"{one.facts.code} and {other.facts.code} are taken together in one combination code.",
+                f"Beside {other.facts.code}, {one.facts.code} gives way to a code that says both.",
                 entry.source,
                 f"Use {entry.use}.",
             )

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from clinical_coding.code_library import CodeLibrary
-from clinical_coding.tabular.instructions import Instruction, InstructionKind
+from clinical_coding.tabular.instructions import CodeRange, Instruction, InstructionKind
 
 __all__ = ["Partner", "is_partner", "partners_of"]
 
@@ -21,8 +21,10 @@ _ALWAYS_THERE: Final = re.compile(
     re.IGNORECASE,
 )
 _OPTIONAL: Final = re.compile(
-    r"(?:if|where|when|as) applicable|if any|if present|any associated|if desired", re.IGNORECASE
+    r"(?:if|where|when|as) applicable|if any|if present|any associated|if desired|^any\b", re.IGNORECASE
 )
+_SHOWN: Final = 4
+"""How many lines, and how many codes, of a note a finding quotes."""
 _UNKNOWN: Final = re.compile(r"if known", re.IGNORECASE)
 
 
@@ -50,16 +52,27 @@ class Partner:
 
     @property
     def note(self) -> str:
-        """The printed words of the first line, and that there are more."""
-        more = len(self.instructions) - 1
-        return self.instructions[0].note + (f" (or one of {more} more)" if more else "")
+        """The printed words: the heading once, the first few of its lines, and that there are more."""
+        notes = [instruction.note for instruction in self.instructions]
+        first, *others = [note for note in notes if not note.endswith(":")] or notes
+        head, colon, _ = first.partition(": ")
+        joined = [
+            other.removeprefix(head + colon) for other in others[: _SHOWN - 1] if colon and other.startswith(head)
+        ]
+        more = len(others) - len(joined)
+        return "; ".join([first, *joined]) + (f" (or {more} more)" if more else "")
 
     @property
     def codes(self) -> str:
-        """The codes that the note names, as ranges, the first few."""
+        """The codes that the note names, as ranges, each once, the first few."""
         ranges = [item for instruction in self.instructions for item in instruction.ranges]
-        shown = ", ".join(item.first if item.first == item.last else f"{item.first}-{item.last}" for item in ranges[:4])
-        return shown + (", …" if len(ranges) > 4 else "")
+        widest = [item for item in ranges if not any(_lies_within(item, other) for other in ranges)]
+        names = dict.fromkeys(item.first if item.first == item.last else f"{item.first}-{item.last}" for item in widest)
+        return ", ".join([*names][:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+
+
+def _lies_within(one: CodeRange, other: CodeRange) -> bool:
+    return (one.start, one.stop) != (other.start, other.stop) and other.start <= one.start and one.stop <= other.stop
 
 
 def partners_of(library: CodeLibrary, code: str, kind: InstructionKind) -> tuple[Partner, ...]:

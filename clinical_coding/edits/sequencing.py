@@ -7,7 +7,9 @@ Code Editor.
 from collections.abc import Iterator
 
 from clinical_coding.edits.case import Case
+from clinical_coding.edits.conventions import LaterGroup
 from clinical_coding.edits.rules import Hit
+from clinical_coding.records import Setting
 
 __all__ = [
     "external_causes_first",
@@ -33,7 +35,7 @@ def external_causes_first(case: Case) -> Iterator[Hit]:
 def secondary_only_codes_first(case: Case) -> Iterator[Hit]:
     """A code in the first place that may only be secondary."""
     first = case.first
-    if first is not None and (group := first.facts.secondary_only):
+    if first is not None and (group := first.facts.secondary_only) and _is_returned(case, group):
         yield Hit(
             (first.key,),
             f"{first.facts.code} may not stand first: {group.because}.",
@@ -45,13 +47,21 @@ def secondary_only_codes_first(case: Case) -> Iterator[Hit]:
 def statuses_first(case: Case) -> Iterator[Hit]:
     """A status or history in the first place."""
     first = case.first
-    if first is not None and first.facts.secondary_only is None and (group := first.facts.status):
+    if first is None:
+        return
+    later = first.facts.secondary_only
+    group = first.facts.status if later is None else None if _is_returned(case, later) else later
+    if group is not None:
         yield Hit(
             (first.key,),
             f"{first.facts.code} stands first: {group.because}.",
-            f"{group.source}; Medicare Code Editor, unacceptable principal diagnosis",
+            group.source,
             "Sequence the reason for the encounter first.",
         )
+
+
+def _is_returned(case: Case, group: LaterGroup) -> bool:
+    return not group.inpatient or case.encounter.setting is Setting.INPATIENT
 
 
 def first_only_codes_after(case: Case) -> Iterator[Hit]:

@@ -1,7 +1,7 @@
 """The table of rules: every edit there is, in the order in which findings are told.
 
 A rule's severity here is its own; a policy may set another. Blocking are those whose claim is returned or denied
-whatever the documentation says.
+whatever the documentation says, and Excludes1, whose exception for unrelated conditions a person has to establish.
 """
 
 from typing import Final

@@ -97,7 +97,7 @@ def missing_underlying_codes(case: Case) -> Iterator[Hit]:
                 (diagnosis.key,),
                 f'{diagnosis.facts.code} is coded after what causes it: "Code first {partner.note}".',
                 f"Tabular list, code first at {partner.owner}; Official Guidelines I.A.13",
-                f"Add the underlying condition{_named(partner)} before {diagnosis.facts.code}.",
+                f"Put the code of the underlying condition{_named(partner)} before {diagnosis.facts.code}.",
             )
 
 
@@ -108,7 +108,10 @@ def underlying_codes_after(case: Case) -> Iterator[Hit]:
     for place, diagnosis in enumerate(case.diagnoses):
         for partner in diagnosis.facts.code_first:
             after = [other for other in case.diagnoses[place + 1 :] if _serves(case, partner, diagnosis, other)]
-            before = any(_serves(case, partner, diagnosis, other) for other in case.diagnoses[:place])
+            # Whatever stands before may be what an open note means; by which, its examples do not say.
+            before = any(
+                partner.is_open or _serves(case, partner, diagnosis, other) for other in case.diagnoses[:place]
+            )
             if after and not before:
                 yield Hit(
                     (diagnosis.key, after[0].key),

@@ -41,6 +41,7 @@ def judge(key: str, *texts: tuple[str, str, str], setting: Setting) -> Support:
         # I.C.21.c.4: relatives.
         ("icd10cm:C50.911", "Mother had breast cancer.", "breast cancer", OUT, "family-history"),
         ("icd10cm:Z80.3", "Mother had breast cancer.", "breast cancer", OUT, None),
+        ("icd10cm:Z20.1", "Her father has tuberculosis.", "tuberculosis", OUT, None),
         # IV.J and III.A: what is over.
         ("icd10cm:J18.9", "History of pneumonia.", "pneumonia", OUT, "historical"),
         ("icd10cm:Z87.01", "History of pneumonia.", "pneumonia", OUT, None),
@@ -50,6 +51,19 @@ def judge(key: str, *texts: tuple[str, str, str], setting: Setting) -> Support:
         ("icd10cm:I25.2", "Prior MI.", "MI", OUT, None),
         ("icd10cm:S72.001D", "S/p hip fracture.", "hip fracture", OUT, None),
         ("icd10cm:S72.001A", "S/p hip fracture.", "hip fracture", OUT, "historical"),
+        ("icd10cm:S72.002A", "Admitted s/p fall with left hip fracture.", "left hip fracture", IN, None),
+        ("icd10cm:D86.9", "History of sarcoidosis.", "sarcoidosis", OUT, None),
+        ("icd10cm:F10.21", "History of alcohol dependence, sober for years.", "alcohol dependence", OUT, None),
+        ("icd10cm:F33.42", "History of recurrent depression.", "recurrent depression", OUT, None),
+        ("icd10cm:F10.20", "History of alcohol dependence.", "alcohol dependence", OUT, "historical"),
+        # Signs are what is coded where a diagnosis is uncertain; shock and sepsis are none.
+        ("icd10cm:R07.9", "Evaluated for chest pain.", "chest pain", OUT, None),
+        ("icd10cm:R65.21", "Possible septic shock.", "septic shock", ED, "uncertain-outpatient"),
+        ("icd10cm:R07.9", "Denies chest pain.", "chest pain", OUT, "negated"),
+        # I.C.21.c.6 and I.C.21.c.8: what was ruled out, and what has not come back.
+        ("icd10cm:Z05.1", "Sepsis was ruled out.", "Sepsis", IN, None),
+        ("icd10cm:Z08", "No evidence of recurrent disease.", "recurrent disease", OUT, None),
+        ("icd10cm:Z87.891", "No history of smoking.", "smoking", OUT, "negated"),
         # Procedures and visits.
         ("cpt:45378", "Colonoscopy in 2015.", "Colonoscopy", OUT, "historical"),
         ("cpt:45378", "Colonoscopy was done today.", "Colonoscopy", OUT, None),

@@ -142,6 +142,7 @@ def test_the_shipped_policy_is_read(systems: CodeSystems) -> None:
     ("rule_id", "keys", "answer", "encounter"),
     [
         ("sepsis-source", ["A41.9"], "J18.9", {"setting": "inpatient"}),
+        ("sepsis-sequence", ["L03.115", "A40.3"], None, {"setting": "inpatient"}),
         ("heart-failure-type", ["I50.9"], None, {"setting": "inpatient"}),
         ("hypertensive-crisis-disease", ["I16.0"], "I10", {}),
         ("body-mass-index-condition", ["Z68.32"], "E66.9", {}),
@@ -157,7 +158,9 @@ def test_every_shipped_rule_fires_and_is_answered(
     place = Encounter.model_validate(ENCOUNTER | encounter)
 
     def rules(*listed: str) -> set[str]:
-        return {one.rule for one in check(place, codes(*listed), systems=systems, policy=policy, rules=())}
+        return {
+            one.rule for one in check(place, codes(*listed, sequenced=True), systems=systems, policy=policy, rules=())
+        }
 
     assert rules(*keys) == {rule_id}
     assert rules("J06.9") == set()
