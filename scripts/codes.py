@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,9 +13,6 @@ from clinical_coding.codes import CodeSystem
 from scripts import codes_check, codes_diff, codes_group
 from scripts.held_releases import held_releases
 from scripts.options import DEFAULT_DATA_DIR, AsJson, DataDir, print_json
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["app"]
 
@@ -145,6 +142,8 @@ def search(
         raise ValueError(
             f"no release of {system} is held to search in; import one with `chartloop codes import {system}`"
         )
+    if not any(character.isalnum() for word in words for character in word):
+        raise ValueError(f"words {' '.join(words)!r} hold no letter or digit; give words, or the beginning of a code")
     hits = index.search(" ".join(words), limit=limit)
     if as_json:
         print_json([{"code": hit.code, "description": hit.description, "is_leaf": hit.is_leaf} for hit in hits])

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clinical_coding.codes import CodeSystem
+from scripts.held_releases import held_releases
 from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DataDir, print_json
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ def diff(
 
     Example: [bold]chartloop codes diff 2026-04 2026-10 --version champion[/bold]
     """
-    from clinical_coding.code_systems import CodeSystems
     from clinical_coding.code_systems.changes import compare
-    from clinical_coding.data_directory import DataDirectory
 
-    systems = CodeSystems.open(DataDirectory.locate(data_dir).code_systems)
+    systems = held_releases(data_dir)
     found = compare(systems, _named(systems, system, old), _named(systems, system, new))
     labels = _labels(version, data_dir=data_dir)
     touched_labels = None if labels is None else found.touched(labels)
@@ -62,7 +61,7 @@ def diff(
         return
     _print(found, console=Console())
     _print_touched("labels of the version", touched_labels, "no version is registered; name one with --version")
-    _print_touched("rules of the policy", touched_rules, f"there is no policy at {policy}")
+    _print_touched("rules of the policy", touched_rules, "")
     if predictions is not None:
         _print_touched("codes predicted", touched_predictions, "")
 
@@ -92,13 +91,11 @@ def _labels(version: str | None, *, data_dir: Path) -> list[str] | None:
     return [label.key for label in read_labels(resolved.folder)]
 
 
-def _touched_rules(policy: Path, found: "ReleaseDiff") -> Touched | None:
-    """The changed codes that each rule names; null where there is no policy.
+def _touched_rules(policy: Path, found: "ReleaseDiff") -> Touched:
+    """The changed codes that each rule names.
 
     The policy is not judged against releases here: what names a deleted code is just what is sought.
     """
-    if not policy.is_file():
-        return None
     from clinical_coding.edits.policy import Policy
     from clinical_coding.settings_file import load_settings
 
@@ -124,12 +121,15 @@ def _predicted(path: Path) -> Iterable[str]:
     from clinical_coding.predictions import Prediction
 
     keys: dict[str, None] = {}
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 prediction = Prediction.model_validate_json(line)
             except ValidationError as error:
-                raise ValueError(f"{path} line {number}: {describe_errors(error)}") from None
+                fault = describe_errors(error)
+                raise ValueError(
+                    f"{path}, line {number}: {fault}; give a prediction file that `chartloop predict` wrote"
+                ) from None
             keys |= dict.fromkeys(code.key for code in prediction.codes if code.suggested)
     return keys
 

@@ -61,9 +61,18 @@ def read_encounters(file: Path) -> Iterator[CodedEncounter]:
 
 
 def _documents(text: str) -> Iterator[tuple[int, str]]:
+    # Not splitlines, which also splits at separators that may stand within a JSON string.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if lines and (len(lines) == 1 or _is_json(lines[0][1])):
+        yield from lines
+    elif lines:
+        # One document over several lines; what is wrong with it is told with its own place.
+        yield lines[0][0], text
+
+
+def _is_json(text: str) -> bool:
     try:
         json.loads(text)
     except ValueError:
-        yield from ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
-    else:
-        yield 1, text
+        return False
+    return True

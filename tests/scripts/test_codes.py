@@ -155,10 +155,39 @@ def test_a_diff_names_codes_labels_rules_and_predictions(two_releases: Run, bund
     assert "labels of the version touched: 1" in printed and "infarction-type: I21.B, I21.9, I21.4" in printed
 
 
-def test_a_diff_without_version_or_policy_says_so(two_releases: Run, tmp_path: Path) -> None:
-    told = two_releases("diff", "2027-10", "2028-04", "--policy", tmp_path / "absent.yaml")
+def raise_of(told: Any) -> None:
+    """What a command raised, which ``chartloop`` shows as one message."""
+    assert told.exception is not None
+    raise told.exception
+
+
+def test_a_diff_without_a_version_says_so(two_releases: Run, tmp_path: Path) -> None:
+    told = two_releases("diff", "2027-10", "2028-04")
     assert told.exit_code == 0
-    assert "no version is registered" in told.stdout and "there is no policy at" in told.stdout
+    assert "no version is registered" in told.output
+
+
+def test_a_policy_that_is_named_must_exist(two_releases: Run, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent\.yaml cannot be read \(No such file or directory\); name another"):
+        raise_of(two_releases("diff", "2027-10", "2028-04", "--policy", tmp_path / "absent.yaml"))
+
+
+@pytest.mark.parametrize("content", [b"\xa7\x00", b'{"record_id": 1}', b"{"])
+def test_a_prediction_file_that_is_none_is_named_with_its_line(
+    two_releases: Run, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"predictions\.jsonl, line 1: .*; give a prediction file that"
+    ):
+        raise_of(two_releases("diff", "2027-10", "2028-04", "--predictions", path))
+
+
+@pytest.mark.parametrize("words", ["", "\"*(", "?!"])
+def test_a_search_for_nothing_is_refused(two_releases: Run, words: str) -> None:
+    with pytest.raises(ValueError, match="hold no letter or digit"):
+        raise_of(two_releases("search", words))
 
 
 @pytest.mark.parametrize("kind", ["excludes1", "code-first"])

@@ -117,3 +117,15 @@ def test_what_cannot_be_read_is_an_error(run: Callable[..., Result], document: d
     assert isinstance(result.exception, ValueError)
     assert told in str(result.exception)
     assert "Hypertension" not in str(result.exception)
+
+
+def test_a_separator_within_a_text_does_not_end_a_line(run: Callable[..., Result]) -> None:
+    note = {"note_id": "n1", "text": "Hypertension.\u2028Stable.\x85"}
+    result = run(json.dumps(fields("icd10cm:I10", notes=[note]), ensure_ascii=False), fields("icd10cm:I10"))
+    assert (result.exit_code, result.output.count("nothing found")) == (0, 2)
+
+
+def test_a_document_over_several_lines_is_told_where_it_is_broken(run: Callable[..., Result]) -> None:
+    result = run('{\n "record_id": "r1",\n "encounter": }')
+    assert isinstance(result.exception, ValueError)
+    assert "Invalid JSON" in str(result.exception) and "line 3" in str(result.exception)
