@@ -31,7 +31,7 @@ from scripts.answer_rules import load_rules
 from scripts.benchmark_results import Row, write_results
 from scripts.evaluation import records_of
 from scripts.options import DEFAULT_DATA_DIR
-from serving.gateway.reviewing import Review, read_notes, review
+from serving.gateway.reviewing import Review, read_notes, review, warm
 from serving.gateway.rules import AnswerRules
 from training.model import Scorer
 
@@ -116,9 +116,9 @@ def main(
     chosen = list(islice(records_of(records, split=split, systems=rules.systems), num_records))
     require_unseen([EvaluatedRecord.of(one) for one in chosen], manifest_of_bundle(resolved), version=version)
     tally = _Tally()
-    for record, codes in _scored(chosen, Scorer(resolved.folder)):
-        if not tally.milliseconds:
-            _review(record, codes, rules=rules)  # What is read once is read before the clock starts.
+    scored = list(_scored(chosen, Scorer(resolved.folder)))
+    warm(rules)
+    for record, codes in scored:
         reviewed, milliseconds = _review(record, codes, rules=rules)
         tally.add(record, codes, reviewed, milliseconds=milliseconds)
     console, rows = Console(), tally.rows()
