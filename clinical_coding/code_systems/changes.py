@@ -97,12 +97,19 @@ def compare(systems: "CodeSystems", old: Release, new: Release) -> ReleaseDiff:
         new: The later one.
 
     Raises:
-        ValueError: They are of different systems, or of one that has no codes of its own.
+        ValueError: They are of different systems, of one that has no codes of its own, one and the same, or named in
+            the wrong order.
     """
     if old.system != new.system or old.system not in _COMPARED:
         raise ValueError(
             f"{old.describe()} and {new.describe()} cannot be compared; "
             f"name two releases of one of {', '.join(CodeSystem)}"
+        )
+    if new.effective_from <= old.effective_from:
+        fault = "is one and the same as" if new.sha256 == old.sha256 else "starts after"
+        raise ValueError(
+            f"{old.describe()} {fault} {new.describe()}, so that there is no change from the first to the second; "
+            "name the earlier release first and a later one second"
         )
     before, after = _entries(systems, old), _entries(systems, new)
     both = [code for code in after if code in before]

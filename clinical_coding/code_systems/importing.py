@@ -1,7 +1,8 @@
 """Imports a release: official files in, a folder of tables out, whole or not at all.
 
-All is read and judged before anything is stored. Two imports at once are safe: the folder appears by one rename,
-under a lock; a killed import leaves a hidden folder that nothing reads.
+All is read and judged before anything is stored. Imports into one data directory wait for each other. A release
+appears by one rename; a killed import leaves a hidden folder that nothing reads, and that the next import removes.
+A damaged release is replaced when its files are imported again.
 """
 
 import os
@@ -17,17 +18,18 @@ from typing import Final
 from clinical_coding.artefact import publish_folder, sha256_of_file, sha256_of_json
 from clinical_coding.code_systems import embedded
 from clinical_coding.code_systems.official.readings import READINGS
-from clinical_coding.code_systems.official.sources import open_sources
+from clinical_coding.code_systems.official.sources import Source, open_sources
 from clinical_coding.code_systems.official.years import check_names
 from clinical_coding.code_systems.releases import Release, ReleasedSystem, check_name, refuse_overlap
 from clinical_coding.code_systems.search import build_index
-from clinical_coding.code_systems.store import RELEASE_FILE, folder_of, stored_releases
+from clinical_coding.code_systems.store import RELEASE_FILE, folder_of, release_folders, stored_release
 from clinical_coding.code_systems.tables import INDEX_FILE
 from clinical_coding.data_directory import DataDirectory
 
 __all__ = ["Imported", "import_release"]
 
 _LOCK: Final = "code-systems"
+_ASIDE: Final = ".importing-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +80,56 @@ def import_release(
         counts={},
     )
     root = directory.code_systems
-    held = _held_already(release, root=root)
+    # Held throughout: what another import has begun and not ended is then nobody's, and is swept.
+    with directory.lock(_LOCK):
+        return _import(release, sources, root=root)
+
+
+def _import(release: Release, sources: Sequence[Source], *, root: Path) -> Imported:
+    _sweep(root)
+    folder = folder_of(root, release)
+    is_damaged = folder.is_dir() and not _is_whole(root, folder)
+    held = _held_already(release, root=root, without=folder if is_damaged else None)
     if held is not None:
         return Imported(held, False, ())
-    with _aside(root / system) as aside:
-        content = reading.read(sources, release, aside)
+    with _aside(root / release.system) as aside:
+        content = READINGS[release.system].read(sources, release, aside)
         if content.entries is not None:
             build_index(content.entries, path=aside / INDEX_FILE)
         release = _seal(release, content.counts, folder=aside)
-        with directory.lock(_LOCK):
-            # Another import may have come first.
-            held = _held_already(release, root=root)
-            if held is not None:
-                return Imported(held, False, ())
-            publish_folder(aside, folder_of(root, release))
-    return Imported(release, True, content.remarks)
+        publish_folder(aside, folder)
+    repaired = (f"what was held of it in {folder} was damaged, and is replaced",) if is_damaged else ()
+    return Imported(release, True, (*repaired, *content.remarks))
 
 
-def _held_already(new: Release, *, root: Path) -> Release | None:
-    """Find the release where it is held; refuse it where it cannot stand beside what is."""
-    of_system = [one.release for one in stored_releases(root) if one.release.system is new.system]
+def _sweep(root: Path) -> None:
+    """Remove what killed imports left."""
+    for system in ReleasedSystem:
+        for pattern in (f"{_ASIDE}*", ".*.outdated"):
+            for left in (root / system).glob(pattern):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_whole(root: Path, folder: Path) -> bool:
+    try:
+        stored = stored_release(root, folder)
+        for name in stored.release.files:
+            stored.verify(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _held_already(new: Release, *, root: Path, without: Path | None) -> Release | None:
+    """Find the release where it is held; refuse it where it cannot stand beside what is.
+
+    Args:
+        new: The release.
+        root: The folder of code systems.
+        without: The release's own folder where it is damaged, and is replaced.
+    """
+    folders = [folder for folder in release_folders(root, new.system) if folder != without]
+    of_system = [stored_release(root, folder).release for folder in folders]
     for release in of_system:
         if release.sha256 == new.sha256:
             if _place(release) == _place(new):
@@ -132,7 +164,7 @@ def _aside(parent: Path) -> Iterator[Path]:
     """A folder beside the final one, gone at the end unless it was renamed."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=parent, prefix=".importing-"))
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=_ASIDE))
     except OSError as error:
         raise ValueError(f"{parent} cannot be written ({error.strerror}); name another place with --data-dir") from None
     try:

@@ -78,8 +78,15 @@ class Hit:
 class SearchIndex:
     """A built index, open for questions; safe among threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, remedy: str = "remove it, it is made anew") -> None:
+        """Take an index file; it is opened when first asked.
+
+        Args:
+            path: The file.
+            remedy: What to do where it is damaged, for whoever reads the message.
+        """
         self._path = path
+        self._remedy = remedy
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._common: frozenset[str] = frozenset()
@@ -106,9 +113,7 @@ class SearchIndex:
                 # What has an ICD-10-CM code's dot is meant as a code, and has no words to look for.
                 return hits if hits or _DOTTED.fullmatch(words.strip()) else self._by_words(words, limit)
         except sqlite3.DatabaseError as error:
-            raise ValueError(
-                f"search index {self._path} cannot be read ({error}); remove it, it is made anew"
-            ) from None
+            raise ValueError(f"search index {self._path} cannot be read ({error}); {self._remedy}") from None
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -40,7 +40,7 @@ WEIGHTS_FILE: Final = "weights.json"
 def library(stored: StoredRelease) -> CodeLibrary:
     """Read an imported release of ICD-10-CM, through the user's cache."""
     for name in (ORDER_FILE, TABULAR_FILE):
-        stored.read(name)
+        stored.verify(name)
     return library_of(stored.folder, release=stored.release.name)
 
 
@@ -59,8 +59,13 @@ def code_table(stored: StoredRelease) -> CodeTable:
 
 
 def search_index(stored: StoredRelease) -> SearchIndex:
-    """Open the index that was built when the release was imported."""
-    return SearchIndex(stored.path(INDEX_FILE))
+    """Open the index that was built when the release was imported.
+
+    Raises:
+        ValueError: It is not what was imported.
+    """
+    stored.verify(INDEX_FILE)
+    return SearchIndex(stored.path(INDEX_FILE), remedy=stored.remedy)
 
 
 def pair_edits(stored: StoredRelease) -> PairEdits:

@@ -3,7 +3,8 @@
 Two forms are read. A table, divided by tabs or commas, with the headings ``Code`` (or ``CPT Code``) and, where the
 licence covers descriptors, ``Description`` (or ``Long``, ``Descriptor``). Or the AMA's consolidated lists (LONGULT.txt,
 MEDU.txt, SHORTU.txt): after a notice, on each line a code, a tab or spaces, and the descriptor. Codes alone are read
-too: numbers are then known, and shown without descriptors.
+too: numbers are then known, and shown without descriptors. A list that is cut looks whole: its count of codes alone
+tells it.
 """
 
 import re
@@ -25,7 +26,7 @@ def is_cpt_file(source: Source) -> bool:
     """Tell a table by its headings, a list by a line that begins with a code."""
     if _sheet_fits(source):
         return True
-    return source.suffix != ".xlsx" and any(_LINE.fullmatch(line.strip()) for line in source.text().splitlines())
+    return source.suffix != ".xlsx" and any(_LINE.fullmatch(line.strip()) for _, line in source.lines())
 
 
 def read_cpt_file(source: Source) -> list[CodeRow]:
@@ -63,7 +64,7 @@ def _table(source: Source) -> Iterator[tuple[int, str, str]]:
 
 def _list(source: Source) -> Iterator[tuple[int, str, str]]:
     begun = False
-    for number, line in enumerate(source.text().splitlines(), start=1):
+    for number, line in source.lines():
         found = _LINE.fullmatch(line.strip())
         begun = begun or found is not None
         if begun and line.strip():

@@ -5,6 +5,8 @@ sequence number, 11 record identification (3 first line of a procedure, 4 a furt
 line of a modifier, 8 a further line), 12-91 long description, 92-119 short description, 269-276 date added, 277-284
 date on which the action took effect, 285-292 date of termination ("last date for which a procedure or modifier code
 may be used"), 293 action code. Dates are YYYYMMDD; further lines carry the description alone.
+A text that is cut within a record is refused. One that is cut between two records looks whole, even where the next
+would have gone on with a description: nothing in a record tells how many follow, so that the count alone tells it.
 Workbook headings: HCPC, SEQNUM, RECID, LONG DESCRIPTION, SHORT DESCRIPTION, ..., ADD DT, ACT EFF DT, TERM DT.
 """
 
@@ -34,7 +36,9 @@ _COLUMNS: Final = {
     "acted": r"act eff d",
     "ended": r"term d",
 }
-_END_OF_DATE_ADDED: Final = 276
+_WIDTH: Final = 320
+_ACTION: Final = 293
+"""Column of the action code, which every first line has; beyond it, a file may leave spaces out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +116,21 @@ def _day(source: Source, record: _Record, text: str) -> date | None:
 
 
 def _text_records(source: Source) -> Iterator[_Record]:
-    for number, line in enumerate(source.text().splitlines(), start=1):
+    least = 0
+    for number, line in source.lines():
         if not line.strip():
             continue
+        # Where the first record is of full width, all are: spaces at the end were left in.
+        least = least or (_WIDTH if len(line) >= _WIDTH else _ACTION)
         if not _BEGINNING.match(line):
             raise source.fault(number, "not a record of HCPCS: code in columns 1-5, sequence in 6-10, kind in 11")
         kind = line[10]
-        if kind in _FIRST and len(line) < _END_OF_DATE_ADDED:
-            raise source.fault(
-                number, f"the record ends at column {len(line)} of 320, before its dates, so that it is cut short"
-            )
+        # Columns are counted in characters; a file that pads by bytes has fewer of them beside an accent.
+        if (kind in _FIRST or least == _WIDTH) and len(line.encode()) < least:
+            raise source.fault(number, f"the record ends at column {len(line)} of {_WIDTH}, so that it is cut short")
         dates = (line[268:276].strip(), line[276:284].strip(), line[284:292].strip())
         yield _Record(number, line[:5].strip(), kind, " ".join(line[11:91].split()), dates)
+    source.check_end()
 
 
 def _workbook_records(source: Source) -> Iterator[_Record]:

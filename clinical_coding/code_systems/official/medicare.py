@@ -10,6 +10,9 @@ Layouts, each with title lines above its heading, as text or workbook:
   heading is broken over several lines.
 - NCCI MUE table: HCPCS/CPT Code, Practitioner (or Facility Outpatient, DME Supplier) Services MUE Values, MUE
   Adjudication Indicator ("3 Date of Service Edit: Clinical"), MUE Rationale.
+
+A text with a line of fewer cells than its heading is refused. One that is cut within a last cell or between two lines
+looks whole, as does a quarter's pairs without one of their files: the count alone tells it.
 """
 
 import re
@@ -82,6 +85,7 @@ def read_drg_weights(source: Source) -> dict[str, float]:
         drg, weight = row.cells["drg"].zfill(3), row.cells["weight"]
         if not re.fullmatch(r"\d{3}", drg):
             raise source.fault(row.line, f"{row.cells['drg'][:8]!r} is not an MS-DRG; expected three digits")
+        _check_whole(source, row)
         if weight in {".", "-", "N/A"}:
             return drg, None
         if not re.fullmatch(r"\d+(\.\d+)?", weight):
@@ -118,6 +122,7 @@ def read_pairs(source: Source) -> Iterator[Pair]:
             raise source.fault(
                 row.line, f"deletion date {row.cells['deleted'][:12]!r}; expected YYYYMMDD, or * for none"
             )
+        _check_whole(source, row)
         yield one, two, effective, deleted, int(modifier), row.cells.get("rationale", "")
     if not begun:
         raise ValueError(f"{source.name} holds no pair; fetch the file anew")
@@ -135,9 +140,15 @@ def read_unit_limits(source: Source) -> dict[str, UnitLimit]:
         indicator = row.cells["indicator"][:1]
         if not _PROCEDURE.fullmatch(code) or not units.isdecimal() or indicator not in {"1", "2", "3"}:
             raise source.fault(row.line, "not an MUE: expected a code, a number of units and an indicator 1, 2 or 3")
+        _check_whole(source, row)
         return code, UnitLimit(int(units), int(indicator), row.cells.get("rationale", ""))
 
     return dict(_distinct(source, UNITS.sheet(source).rows(), read, what="code"))
+
+
+def _check_whole(source: Source, row: Row) -> None:
+    if not row.is_whole:
+        raise source.fault(row.line, "the line has fewer cells than the heading, so that it is cut short")
 
 
 def _code(text: str) -> str:

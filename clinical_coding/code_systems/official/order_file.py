@@ -3,6 +3,9 @@
 Columns (CMS, "ICD-10 order files", counted from 1): 1-5 order number, right-justified with zeros; 7-13 code without
 dot; 15 one for a code that is valid for submission, nought for a heading; 17-76 short description; 78 to the end long
 description.
+A file that is cut within a line, after a heading, or within its order numbers is refused. One that is cut just after
+the line of a valid code looks whole: only the tabular list, which holds the same codes, or the count of the release
+before tells it.
 """
 
 import re
@@ -12,7 +15,7 @@ from typing import Final
 from clinical_coding.code_systems.code_table import CodeRow
 from clinical_coding.code_systems.official.sources import Source
 
-__all__ = ["OrderLine", "is_order_file", "procedure_rows", "read_order_file"]
+__all__ = ["OrderLine", "is_order_file", "procedure_rows", "read_order_file", "write_order_lines"]
 
 _LINE: Final = re.compile(
     r"(?P<number>\d{5}) (?P<code>[0-9A-Z]{3,7}) {0,4} (?P<valid>[01]) (?P<short>.{60}) (?P<long>\S.*)"
@@ -41,7 +44,7 @@ def is_order_file(source: Source, *, icd10pcs: bool) -> bool:
             codes begin with a letter.
     """
     text = source.body[:_HEAD].decode("utf-8-sig", errors="replace")
-    beginnings = [_BEGINNING.match(line) for line in text.splitlines() if line.strip()]
+    beginnings = [_BEGINNING.match(line) for line in text.split("\n") if line.strip()]
     if not beginnings or beginnings[0] is None:
         return False
     if not icd10pcs:
@@ -54,12 +57,12 @@ def read_order_file(source: Source) -> list[OrderLine]:
 
     Raises:
         ValueError: A line is cut short or in another layout, an order number is missing (lines were lost), a code
-            stands there twice, or the last heading has nothing below it (the end was lost).
+            stands there twice, the last heading has nothing below it, or the last line is not ended (the end was lost).
     """
     lines: list[OrderLine] = []
     seen: dict[str, int] = {}
     previous = -1
-    for number, line in enumerate(source.text().splitlines(), start=1):
+    for number, line in source.lines():
         if not line.strip():
             continue
         found = _LINE.fullmatch(line.rstrip())
@@ -75,8 +78,20 @@ def read_order_file(source: Source) -> list[OrderLine]:
     if not lines:
         raise ValueError(f"{source.name} holds no code; fetch the file anew")
     if not lines[-1].is_valid:
-        raise source.fault(len(lines), f"the file ends with the heading {lines[-1].code}, so that its end is missing")
+        raise source.fault(
+            seen[lines[-1].code], f"the file ends with the heading {lines[-1].code}, so that its end is missing"
+        )
+    source.check_end()
     return lines
+
+
+def write_order_lines(lines: list[OrderLine]) -> bytes:
+    """Write an order file anew, in UTF-8 and with plain line ends, whatever the original had."""
+    rows = (
+        f"{number:05} {line.code:<7} {line.is_valid:d} {line.description[:60]:<60} {line.description}\n"
+        for number, line in enumerate(lines, start=1)
+    )
+    return "".join(rows).encode()
 
 
 def procedure_rows(lines: list[OrderLine]) -> list[CodeRow]:

@@ -23,7 +23,12 @@ from clinical_coding.code_systems.official.medicare import (
     read_pairs,
     read_unit_limits,
 )
-from clinical_coding.code_systems.official.order_file import is_order_file, procedure_rows, read_order_file
+from clinical_coding.code_systems.official.order_file import (
+    is_order_file,
+    procedure_rows,
+    read_order_file,
+    write_order_lines,
+)
 from clinical_coding.code_systems.official.sources import Source
 from clinical_coding.code_systems.official.tabular_files import (
     is_tabular_file,
@@ -79,7 +84,7 @@ def _read_icd10cm(sources: Sequence[Source], release: Release, folder: Path) -> 
             where = "its <version>"
             check_year(source, version, system=release.system, effective_from=release.effective_from, where=where)
     lines = read_order_file(files.order)
-    (folder / ORDER_FILE).write_bytes(files.order.body)
+    (folder / ORDER_FILE).write_bytes(write_order_lines(lines))
     tabular = write_tabular(lines, chapter_of=_known_chapter) if files.tabular is None else files.tabular.body
     (folder / TABULAR_FILE).write_bytes(tabular)
     index_terms = {} if files.index is None else read_index_terms(files.index)

@@ -29,6 +29,8 @@ class Row:
     line: int
     cells: dict[str, str]
     """By the name that the reader gave the column; without white space around."""
+    is_whole: bool = True
+    """False of a line of text that has fewer cells than the heading; workbooks leave empty cells out."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Sheet:
     """All words above and in the heading."""
     _first_line: int
     _places: dict[str, int]
+    _num_columns: int
 
     def rows(self) -> Iterator[Row]:
         """The lines below the heading, empty ones left out.
@@ -47,9 +50,11 @@ class Sheet:
         Raises:
             ValueError: The file ends within a quoted cell.
         """
+        is_text = self.source.suffix != ".xlsx"
         for line, cells in _lines(self.source):
             if line > self._first_line and any(cells):
-                yield Row(line, {name: cells[at] if at < len(cells) else "" for name, at in self._places.items()})
+                found = {name: cells[at] if at < len(cells) else "" for name, at in self._places.items()}
+                yield Row(line, found, is_whole=not is_text or len(cells) >= self._num_columns)
 
 
 def find_sheet(source: Source, columns: Mapping[str, str], *, optional: Sequence[str] = ()) -> Sheet | None:
@@ -75,7 +80,8 @@ def find_sheet(source: Source, columns: Mapping[str, str], *, optional: Sequence
                 if any(re.match(form, heading) for heading in headings)
             }
             if all(name in places or name in optional for name in columns):
-                return Sheet(source, " ".join(title), line, places)
+                num_columns = max(at for at, heading in enumerate(headings, start=1) if heading)
+                return Sheet(source, " ".join(title), line, places, num_columns)
     except ValueError:
         # What is no table at all has no heading; a damaged table is told when its rows are read.
         return None
@@ -101,7 +107,7 @@ def _text_lines(source: Source) -> Iterator[tuple[int, list[str]]]:
     text = source.text()
     # Commas stand within the descriptions of tables whose columns tabs divide.
     delimiter = "\t" if "\t" in text else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
             yield reader.line_num, [cell.strip() for cell in cells]

@@ -40,6 +40,27 @@ class Source:
         except UnicodeDecodeError:
             return self.body.decode("cp1252", errors="replace")
 
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Its lines by number, without their ends: a line feed alone parts them, with a carriage return or without.
+
+        Descriptions may hold the other characters at which ``str.splitlines`` splits (form feed, U+0085, U+2028).
+        """
+        for number, line in enumerate(self.text().split("\n"), start=1):
+            yield number, line.removesuffix("\r")
+
+    def check_end(self) -> None:
+        """Refuse a text whose last line is not ended: the rest of it, and what follows, may be lost.
+
+        Raises:
+            ValueError: The last line has no line end.
+        """
+        lines = self.text().split("\n")
+        if lines[-1].strip():
+            raise ValueError(
+                f"{self.name} line {len(lines)}: the last line has no line end, so that the file is perhaps cut short; "
+                "fetch the file anew, or, where it is whole, end its last line"
+            )
+
     def fault(self, line: int, what: str) -> ValueError:
         """An error about one line, that can be raised."""
         return ValueError(f"{self.name} line {line}: {what}; fetch the file anew, or correct it")

@@ -94,6 +94,17 @@ def test_flat_systems_are_compared_by_words_and_dates(official: Official) -> Non
     assert difference.revised[0].parts == ("dates",)
 
 
+@pytest.mark.parametrize("names", [("2027-04", "2027-01"), ("2027-01", "2027-01")])
+def test_releases_are_compared_from_the_earlier_to_the_later(
+    difference: ReleaseDiff, official: Official, names: tuple[str, str]
+) -> None:
+    systems: CodeSystems = official.systems()
+    old, new = (systems.named(CM, name) for name in names)
+    assert old is not None and new is not None
+    with pytest.raises(ValueError, match="name the earlier release first and a later one second"):
+        compare(systems, old, new)
+
+
 def test_releases_of_two_systems_are_not_compared(official: Official) -> None:
     official.import_("cpt", official.write("c.txt", "99214\n"), start="2027-01-01")
     systems = official.systems()
