@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from clinical_coding.records import Note
 from serving.fallback.messages import FRAME_HEADER, Answer, Cancel, Failure, Ready, Score, frame, read_to_worker
+from serving.garbage_collection import freeze_loaded
 from training.model import Scorer
 
 __all__ = ["main"]
@@ -122,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         connection.sendall(frame(_failure(None, error)))
         return 1
+    freeze_loaded()
     connection.sendall(frame(Ready(bundle_sha256=scorer.bundle_sha256)))
     while True:
         jobs = inbox.next_batch(max_size=options.max_batch_size, max_characters=options.max_batch_characters)

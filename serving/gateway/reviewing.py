@@ -5,7 +5,6 @@ hospital, is withheld. The rest stands, with the findings that it raises; gaps i
 queries. It knows no version, no route and no database.
 """
 
-import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from clinical_coding.predictions import PredictedCode
 from clinical_coding.queries import find_queries
 from clinical_coding.records import Encounter, Note, Setting
 from clinical_coding.suggestions import SuggestionRequest
+from serving.garbage_collection import freeze_loaded
 from serving.gateway.rules import AnswerRules
 
 __all__ = ["Review", "read_notes", "review", "warm"]
@@ -74,11 +74,7 @@ def review(
 
 
 def warm(rules: AnswerRules) -> None:
-    """Review an invented stay, so that tables are read before the first real one comes; takes a second.
-
-    They are then left out of garbage collection for good: looking through them takes 70 ms each time, and a
-    request would wait.
-    """
+    """Review an invented stay, so that tables are read before the first real one comes; takes a second."""
     text = "Discharge diagnosis: pneumonia."
     note = Note(note_id="warm", type="discharge-summary", text=text)
     encounter = Encounter(setting=Setting.INPATIENT, specialty="medicine")
@@ -86,8 +82,7 @@ def warm(rules: AnswerRules) -> None:
     code = PredictedCode(system=CodeSystem.ICD10CM, code="J18.9", confidence=1.0, suggested=True, evidence=(span,))
     request = SuggestionRequest(record_id="warm", encounter=encounter, notes=(note,))
     review(request, [code], read=read_notes([note]), rules=rules, suggestion_id=new_id())
-    gc.collect()
-    gc.freeze()
+    freeze_loaded()
 
 
 def _working_principal(

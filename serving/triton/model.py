@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
+from serving.garbage_collection import freeze_loaded
 from serving.triton.config import (
     BUNDLE_FOLDER,
     BUNDLE_SHA256,
@@ -76,6 +77,7 @@ class TritonPythonModel:
         self._index = {label.key: index for index, label in enumerate(self._scorer.labels)}
         self._bundle_digest = np.frombuffer(bytes.fromhex(self._scorer.bundle_sha256), dtype=np.uint8)[np.newaxis]
         self._warm_up(config["max_batch_size"])
+        freeze_loaded()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer a batch in one forward.

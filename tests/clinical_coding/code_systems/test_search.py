@@ -78,6 +78,8 @@ def test_a_limit_below_one_and_a_damaged_index_are_told(small: SearchIndex, tmp_
     (tmp_path / "broken.db").write_bytes(b"no index" * 600)
     with pytest.raises(ValueError, match=r"broken.db cannot be read .*remove it"):
         SearchIndex(tmp_path / "broken.db").search("infarction")
+    with pytest.raises(ValueError, match=r"broken.db cannot be read .*; import it again"):
+        SearchIndex(tmp_path / "broken.db", remedy="import it again").search("infarction")
 
 
 def test_the_index_is_made_once_and_without_a_cache_every_time(
