@@ -67,6 +67,11 @@ def import_release(
             overlaps another; or the files are held already under another name or other dates. Nothing is stored.
     """
     check_name(name, effective_from=effective_from)
+    if effective_to is not None and effective_to < effective_from:
+        raise ValueError(
+            f"effective-to {effective_to} is before effective-from {effective_from}; give a last day on or after the "
+            "first, or leave it out"
+        )
     reading = READINGS[system]
     sources = open_sources(files, fits=reading.fits, expected=reading.expected)
     check_names(sources, system=system, effective_from=effective_from)

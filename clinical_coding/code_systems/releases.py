@@ -142,7 +142,7 @@ def refuse_overlap(new: Release, *, held: Sequence[Release]) -> None:
         held: The system's releases as they were stored.
 
     Raises:
-        ValueError: Two start on one day, or a stated end lies on or after another's start.
+        ValueError: Two start on one day or in one month, or a stated end lies on or after another's start.
     """
     for other in held:
         first, second = sorted((new, other), key=lambda release: release.effective_from)
@@ -150,6 +150,12 @@ def refuse_overlap(new: Release, *, held: Sequence[Release]) -> None:
         if not same_start and (first.effective_to is None or first.effective_to < second.effective_from):
             continue
         raise ValueError(f"{new.describe()} overlaps {other.describe()}; {_remedy(new, first=first, second=second)}")
+    for other in held:
+        if other.name == new.name:
+            raise ValueError(
+                f"{new.describe()} has the name of {other.describe()}, which is held already, so that nobody could "
+                "name the one or the other; give an --effective-from in another month, and its --release"
+            )
 
 
 def _remedy(new: Release, *, first: Release, second: Release) -> str:

@@ -141,3 +141,8 @@ def test_an_order_file_without_the_end_of_its_last_line_is_refused(official: Off
 def test_a_list_without_a_last_line_end_is_read(official: Official) -> None:
     path = official.write("cpt.txt", "99213\tA visit\n99214\tA longer visit")
     assert official.import_("cpt", path, start="2026-01-01").release.counts["codes"] == 2
+
+
+def test_an_end_before_the_start_is_told_with_both_days(official: Official) -> None:
+    with pytest.raises(ValueError, match=r"effective-to 2026-09-30 is before effective-from 2026-10-01; give"):
+        official.import_("icd10cm", official.order("order.txt"), start="2026-10-01", end="2026-09-30")

@@ -41,6 +41,7 @@ def test_a_release_without_an_end_holds_to_the_day_before_the_next() -> None:
         (("2026-04-01", None), ("2026-04-01", "2026-06-30"), "one release starts on a day"),
         (("2026-04-01", None), ("2026-01-01", "2026-04-01"), "give --effective-from 2026-04-02 or later"),
         (("2026-01-01", "2026-04-01"), ("2026-04-01", None), "give --effective-to 2026-03-31 or earlier"),
+        (("2026-04-02", None), ("2026-04-01", None), "has the name of .*give an --effective-from in another month"),
     ],
 )
 def test_stated_dates_that_overlap_are_refused_with_both_names_and_the_remedy(
