@@ -9,10 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clinical_coding.codes import CodeSystem
 from scripts import codes_check, codes_diff, codes_group
 from scripts.held_releases import held_releases
-from scripts.options import DEFAULT_DATA_DIR, AsJson, DataDir, print_json
+from scripts.options import DEFAULT_DATA_DIR, AsJson, CodeSystemName, DataDir, print_json
 
 __all__ = ["app"]
 
@@ -110,14 +109,16 @@ def list_(as_json: AsJson = False, data_dir: DataDir = DEFAULT_DATA_DIR) -> None
 def show(
     code: Annotated[str, typer.Argument(help="The code, such as I21.4.")],
     on: On = None,
-    system: Annotated[CodeSystem | None, typer.Option("--system", help="Default: told by the form.")] = None,
+    system: Annotated[CodeSystemName | None, typer.Option("--system", help="Default: told by the form.")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Say what a code means, when it is valid and why not, what its notes order, and what it conflicts with."""
+    from clinical_coding.codes import CodeSystem
     from scripts.code_display import card_json, make_card, print_card
 
-    card = make_card(held_releases(data_dir), code, system=system, on=_day(on))
+    named = None if system is None else CodeSystem(system)
+    card = make_card(held_releases(data_dir), code, system=named, on=_day(on))
     if as_json:
         print_json(card_json(card))
     else:
@@ -129,7 +130,7 @@ def search(
     words: Annotated[list[str], typer.Argument(help="Words, or the beginning of a code.")],
     on: On = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many codes at most.")] = 10,
-    system: Annotated[CodeSystem, typer.Option("--system", help="Where to look.")] = CodeSystem.ICD10CM,
+    system: Annotated[CodeSystemName, typer.Option("--system", help="Where to look.")] = "icd10cm",
     as_json: AsJson = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
@@ -137,7 +138,9 @@ def search(
 
     Example: [bold]chartloop codes search type 2 diabetes with kidney complication[/bold]
     """
-    index = held_releases(data_dir).index(system, _day(on))
+    from clinical_coding.codes import CodeSystem
+
+    index = held_releases(data_dir).index(CodeSystem(system), _day(on))
     if index is None:
         raise ValueError(
             f"no release of {system} is held to search in; import one with `chartloop codes import {system}`"

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clinical_coding.codes import CodeSystem
 from scripts.held_releases import held_releases
-from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DataDir, print_json
+from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, CodeSystemName, DataDir, print_json
 
 if TYPE_CHECKING:
     from clinical_coding.code_systems import CodeSystems, Release
     from clinical_coding.code_systems.changes import CodeChange, ReleaseDiff
+    from clinical_coding.codes import CodeSystem
 
 __all__ = ["add_to"]
 
@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 def diff(
     old: Annotated[str, typer.Argument(help="The earlier release, such as 2026-04.")],
     new: Annotated[str, typer.Argument(help="The later release.")],
-    system: Annotated[CodeSystem, typer.Option("--system", help="Whose releases.")] = CodeSystem.ICD10CM,
+    system: Annotated[CodeSystemName, typer.Option("--system", help="Whose releases.")] = "icd10cm",
     version: Annotated[
         str | None,
         typer.Option("--version", help="Whose labels: champion, candidate, a number, a folder; default: what serves."),
@@ -48,9 +48,10 @@ def diff(
     Example: [bold]chartloop codes diff 2026-04 2026-10 --version champion[/bold]
     """
     from clinical_coding.code_systems.changes import compare
+    from clinical_coding.codes import CodeSystem
 
-    systems = held_releases(data_dir)
-    found = compare(systems, _named(systems, system, old), _named(systems, system, new))
+    systems, named = held_releases(data_dir), CodeSystem(system)
+    found = compare(systems, _named(systems, named, old), _named(systems, named, new))
     labels = _labels(version, data_dir=data_dir)
     touched_labels = None if labels is None else found.touched(labels)
     touched_rules = _touched_rules(policy, found)
@@ -66,7 +67,7 @@ def diff(
         _print_touched("codes predicted", touched_predictions, "")
 
 
-def _named(systems: "CodeSystems", system: CodeSystem, name: str) -> "Release":
+def _named(systems: "CodeSystems", system: "CodeSystem", name: str) -> "Release":
     release = systems.named(system, name)
     if release is None:
         held = ", ".join(one.name for one in systems.releases(system)) or "none"

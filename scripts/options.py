@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-__all__ = ["CONFIGS", "DEFAULT_DATA_DIR", "AsJson", "DataDir", "DatabaseUrl", "Records", "print_json"]
+__all__ = ["CONFIGS", "DEFAULT_DATA_DIR", "AsJson", "CodeSystemName", "DataDir", "DatabaseUrl", "Records", "print_json"]
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_DATA_DIR = Path("mlruns")
@@ -25,6 +25,8 @@ DatabaseUrl = Annotated[
         help="PostgreSQL of the ledger; default: SQLite in the data directory.",
     ),
 ]
+CodeSystemName = Literal["icd10cm", "icd10pcs", "cpt", "hcpcs"]
+"""The values of ``clinical_coding.codes.CodeSystem``, which imports too much for help to answer at once."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of tables.")]
 Records = Annotated[
     str,
