@@ -159,7 +159,8 @@ def test_stored_lower_layers_equal_computed_ones_dropout_included(
     )
     computed = gradients(made_model(made_config), rows, precision=precision)
     recalled = gradients(made_model(made_config), rows, precision=precision, lower_layers=stored)
-    assert_same(recalled, computed, tolerance=TOLERANCES[precision])
+    # Stored layers were computed in other stacks, whose sums are rounded in another order: bfloat16 keeps 8 bits.
+    assert_same(recalled, computed, tolerance={"fp32": TOLERANCES["fp32"], "bf16": 2e-2}[precision])
 
 
 def test_stored_lower_layers_are_used_again_only_where_all_they_depend_on_is_the_same(
