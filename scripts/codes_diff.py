@@ -55,7 +55,7 @@ def diff(
     labels = _labels(version, data_dir=data_dir)
     touched_labels = None if labels is None else found.touched(labels)
     touched_rules = _touched_rules(policy, found)
-    touched_predictions = None if predictions is None else _touched_predictions(predictions, found)
+    touched_predictions = None if predictions is None else found.touched(_predicted(predictions))
     if as_json:
         parts = {"labels": touched_labels, "policies": touched_rules, "predictions": touched_predictions}
         print_json(_answer(found) | parts)
@@ -108,10 +108,6 @@ def _touched_rules(policy: Path, found: "ReleaseDiff") -> Touched:
         if named:
             touched[rule.id] = named
     return touched
-
-
-def _touched_predictions(path: Path, found: "ReleaseDiff") -> Touched:
-    return found.touched(_predicted(path))
 
 
 def _predicted(path: Path) -> Iterable[str]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from scripts.held_releases import held_releases
 from scripts.options import DEFAULT_DATA_DIR, AsJson, DataDir, print_json
 
 if TYPE_CHECKING:
@@ -62,15 +63,13 @@ def extend(
     the release deletes is still suggested for dates of service before, and is a finding after. The new version is
     measured anew, on records of patients that the version was not trained on. The last line printed is JSON.
     """
-    from clinical_coding.code_systems import CodeSystems
     from clinical_coding.data_directory import DataDirectory
     from governance.versions import resolve_version
     from training.extend import Addition, plan_extension
 
     if add not in set(Addition):
         raise ValueError(f"--add {add!r} is not known; give one of {', '.join(Addition)}")
-    directory = DataDirectory.locate(data_dir)
-    systems = CodeSystems.open(directory.code_systems)
+    directory, systems = DataDirectory.locate(data_dir), held_releases(data_dir)
     source = resolve_version(version, data_dir=data_dir)
     extension = plan_extension(source.folder, release=release, addition=Addition(add), systems=systems)
     if dry_run:
