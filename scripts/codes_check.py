@@ -1,7 +1,7 @@
 """``chartloop codes check``: what coding rules have to say about the codes of an encounter."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,9 @@ from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DataDir, print_js
 
 if TYPE_CHECKING:
     from clinical_coding.codes import Code
+    from clinical_coding.documentation import ReadNote
     from clinical_coding.findings import Finding
+    from scripts.encounter_files import CodedEncounter
 
 __all__ = ["add_to"]
 
@@ -50,8 +52,13 @@ def check_codes(
     table = None if necessity is None else load_necessity(necessity)
     is_blocked, console = False, Console()
     for one in read_encounters(file):
-        notes = [read_note(note) for note in one.notes]
-        findings = check(one.encounter, one.codes, systems=systems, policy=rules, notes=notes, necessity=table)
+        notes = {note.note_id: read_note(note) for note in one.notes}
+        findings = (
+            *_unsupported(one, notes),
+            *check(
+                one.encounter, one.codes, systems=systems, policy=rules, notes=tuple(notes.values()), necessity=table
+            ),
+        )
         is_blocked |= any(finding.severity is Severity.BLOCKING for finding in findings)
         if as_json:
             found = [finding.model_dump(mode="json") for finding in findings]
@@ -62,6 +69,17 @@ def check_codes(
                 console.print(render_findings(findings))
     if is_blocked:
         raise typer.Exit(1)
+
+
+def _unsupported(one: "CodedEncounter", notes: "Mapping[str, ReadNote]") -> "Iterator[Finding]":
+    """Codes whose every evidence speaks against them, where the notes are given."""
+    from clinical_coding.codes import CodeState
+    from clinical_coding.documentation import finding_of, support
+
+    for code in one.codes if notes else ():
+        found = support(code.key, code.evidence, notes, setting=one.encounter.setting)
+        if code.state is not CodeState.NEGATIVE and not found.stands:
+            yield finding_of(code.key, found, code.evidence)
 
 
 def _summarise(codes: "Sequence[Code]", findings: "Sequence[Finding]") -> str:

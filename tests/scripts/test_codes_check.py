@@ -129,3 +129,23 @@ def test_a_document_over_several_lines_is_told_where_it_is_broken(run: Callable[
     result = run('{\n "record_id": "r1",\n "encounter": }')
     assert isinstance(result.exception, ValueError)
     assert "Invalid JSON" in str(result.exception) and "line 3" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "rules"),
+    [
+        ("Possible pneumonia.", "outpatient", ["uncertain-outpatient"]),
+        ("No pneumonia.", "outpatient", ["negated"]),
+        ("Possible pneumonia.", "inpatient", []),
+        ("Acute pneumonia.", "outpatient", []),
+    ],
+)
+def test_codes_that_the_notes_do_not_support_are_told(
+    run: Callable[..., Result], text: str, setting: str, rules: list[str]
+) -> None:
+    start = text.index("pneumonia")
+    code = {"system": "icd10cm", "code": "J18.9", "evidence": [{"note_id": "n", "start": start, "end": start + 9}]}
+    note = {"note_id": "n", "type": "discharge-summary", "text": text}
+    result = run(fields(encounter=ENCOUNTER | {"setting": setting}, codes=[code], notes=[note]), options=["--json"])
+    found = [one["rule"] for one in json.loads(result.stdout)["findings"] if one["severity"] == "warning"]
+    assert (result.exit_code, found) == (0, rules)
