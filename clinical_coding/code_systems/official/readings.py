@@ -88,7 +88,12 @@ def _read_icd10cm(sources: Sequence[Source], release: Release, folder: Path) -> 
     tabular = write_tabular(lines, chapter_of=_known_chapter) if files.tabular is None else files.tabular.body
     (folder / TABULAR_FILE).write_bytes(tabular)
     index_terms = {} if files.index is None else read_index_terms(files.index)
-    library = library_of(folder, release=release.name)
+    try:
+        library = library_of(folder, release=release.name)
+    except ValueError as error:
+        # It knows the files by the names that they are kept under, people by those that they gave.
+        given = str(error).replace(ORDER_FILE, files.order.name)
+        raise ValueError(given if files.tabular is None else given.replace(TABULAR_FILE, files.tabular.name)) from None
     num_codes = len(library.leaves())
     counts = {
         "codes": num_codes,

@@ -74,3 +74,11 @@ def test_hcpcs_within_a_record_or_a_description_that_goes_on(
 def test_tables_within_a_line_that_lacks_cells(official: Official, system: str, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         official.import_(system, official.write("t.txt", text), start="2026-10-01")
+
+
+def test_a_tabular_list_is_told_by_the_name_that_was_given(official: Official) -> None:
+    note = "<diag><name>I21</name><desc>Infarction</desc><diag><name>I21.4</name><desc>NSTEMI</desc></diag></diag>"
+    tabular = cut(official.tabular("of-mine.xml", note), left=40)
+    order = official.order("o.txt", [("I21", 0, "Infarction"), ("I214", 1, "NSTEMI")])
+    with pytest.raises(ValueError, match=r"^of-mine\.xml is not whole XML"):
+        official.import_("icd10cm", order, tabular, start="2026-10-01")
