@@ -1,5 +1,4 @@
 import gc
-import os
 import signal
 import subprocess
 import sys
@@ -243,10 +242,18 @@ def test_a_write_whose_caller_is_interrupted_while_it_waits_is_not_done_later(
     def interrupt_when_waiting() -> None:
         while not waiting(engine):
             pass
-        os.kill(os.getpid(), signal.SIGINT)
+        # Again and again: a signal that comes just before the wait begins does not end it.
+        while not is_interrupted.wait(0.1):
+            signal.pthread_kill(main_thread, signal.SIGINT)
 
+    def handle(*_: object) -> None:
+        if not is_interrupted.is_set():
+            is_interrupted.set()
+            raise KeyboardInterrupt
+
+    is_interrupted, main_thread = threading.Event(), threading.get_ident()
     # A shell that starts the tests in the background has them ignore the signal.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, handle)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with ThreadPoolExecutor(2) as pool:
         holder = pool.submit(write, engine, hold)
