@@ -106,6 +106,11 @@ class PackedWindows:
     lengths: tuple[int, ...]
     """Tokens of each record; they sum to N."""
 
+    @property
+    def num_computed_tokens(self) -> int:
+        """Tokens that the encoder reads, special ones and padding included."""
+        return sum(stack.input_ids_WT.numel() for stack in self.stacks)
+
     def to(self, device: torch.device) -> "PackedWindows":
         """Copy to a device."""
         stacks = tuple(stack.to(device) for stack in self.stacks)

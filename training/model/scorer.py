@@ -7,9 +7,8 @@ Shapes: W windows, T tokens a window, M tokens a document, L labels, S suggested
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +41,12 @@ from training.model.packing import (
     group_by_tokens,
     pack_windows,
 )
+from training.model.reading import DocumentReader, Reading
 from training.model.shortlist import MAX_LABELS_IN_FULL, NUM_SHORTLISTED, Shortlist
 from training.model.varlen import reads_flat_rows
 from training.model.windows import TokenWindows, cut_windows
 
-__all__ = ["Scorer"]
+__all__ = ["ScoredPass", "Scorer"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,18 +54,26 @@ _LEAST_STACK_TOKENS = 256
 """Memory that does not suffice for so many tokens does not suffice."""
 _SAMPLE_LABELS = 512
 """Labels whose descriptions show the shortlist what hidden states are like."""
-_DOCUMENTS_A_CHUNK = 32
-_CHUNKS_AHEAD = 4
-"""Read while others are encoded: a pass over notes of usual length takes two."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """What is known of a document before it is encoded."""
+class ScoredPass:
+    """Documents that went through the encoder together, and what they took."""
 
-    windows: TokenWindows
-    held_SF: sp.csr_matrix
-    """See ``LexicalMatch.read``."""
+    documents: tuple[int, ...]
+    """Their positions."""
+    codes: tuple[tuple[PredictedCode, ...], ...]
+    """Of each, as of ``Scorer.score``."""
+    read_seconds: float
+    """All documents so far were tokenised, cut into windows, matched with terms."""
+    scored_seconds: float
+    """These ones went through encoder and label attention."""
+    num_tokens: int
+    """That the encoder had to read: special ones included, padding left out."""
+    num_computed_tokens: int
+    """That it did read, padding included."""
+    document_tokens: tuple[int, ...]
+    """Of each document's notes, special ones left out."""
 
 
 class Scorer:
@@ -78,6 +86,7 @@ class Scorer:
         device: str = "cpu",
         num_threads: int | None = None,
         max_labels_in_full: int = MAX_LABELS_IN_FULL,
+        max_tokens_a_pass: int = MAX_TOKENS_A_PASS,
     ):
         """Verify and load a bundle.
 
@@ -87,6 +96,7 @@ class Scorer:
             num_threads: Threads of the CPU forward; None leaves torch's own choice.
             max_labels_in_full: A larger label space is scored in two stages, full label attention for those labels
                 alone that a cheap approximation ranks first; sys.maxsize scores every one in full.
+            max_tokens_a_pass: Tokens that are encoded together; a longer document is encoded alone.
 
         Raises:
             ValueError: The bundle is missing, malformed or changed.
@@ -97,19 +107,18 @@ class Scorer:
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self._device = torch.device(device)
-        # Where the encoder itself needs the cores, a thread beside it costs a tenth of the time.
-        self._reads_ahead = self._device.type != "cpu"
+        self._max_tokens_a_pass = max_tokens_a_pass
         is_large = len(self.labels) > max(max_labels_in_full, NUM_SHORTLISTED)
         # What needs most room while it is made comes first: terms, then the head.
         self._lexical = LexicalMatch.load(folder / "lexical.safetensors")
         if is_large:
             self._lexical.prepare_rough_match()
         state = load_file(folder / "head.safetensors")
-        hidden_size = len(state["key.weight"])
+        self._hidden_size = len(state["key.weight"])
         with torch.device("meta"):
             descriptions_LD = torch.empty_like(state["descriptions_LD"], device="meta")
             prior_L = torch.full((len(self.labels),), 0.5)
-            self._head = LabelAttention(descriptions_LD, hidden_size=hidden_size, prior_L=prior_L)
+            self._head = LabelAttention(descriptions_LD, hidden_size=self._hidden_size, prior_L=prior_L)
         self._head.load_state_dict(state, assign=True)
         del state
         self._head.to(self._device).eval()
@@ -117,6 +126,10 @@ class Scorer:
         self._tokenizer = load_tokenizer(folder / "encoder")
         # The tokenizer itself may be busy in another thread.
         self._pad_token_id: int = self._tokenizer.pad_token_id
+        # Where the encoder itself needs the cores, a thread beside it costs a tenth of the time.
+        self._reader = DocumentReader(
+            self._tokenizer, self.bundle.windowing, self._lexical, reads_ahead=self._device.type != "cpu"
+        )
         dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
         encoder = load_encoder(folder / "encoder", dtype=dtype).to(self._device).eval()
         with torch.inference_mode():
@@ -142,71 +155,69 @@ class Scorer:
             For each document up to 100 codes by falling confidence, evidence on the suggested ones.
         """
         results: list[tuple[PredictedCode, ...]] = [()] * len(documents)
-        readings = list[_Reading]()
-
-        def windows() -> Iterator[TokenWindows]:
-            for reading in self._read_ahead(documents):
-                readings.append(reading)
-                yield reading.windows
-
-        with torch.inference_mode():
-            for document, hidden_MH in self._encode(windows()):
-                results[document] = self._score_document(hidden_MH, readings[document], documents[document])
+        for scored in self.score_passes(documents):
+            for document, codes in zip(scored.documents, scored.codes, strict=True):
+                results[document] = codes
         return results
 
-    def _read_ahead(self, documents: Sequence[Sequence[Note]]) -> Iterator[_Reading]:
-        """Read documents in order; for a GPU the next ones in a thread of its own, while it encodes the last."""
-        firsts = range(0, len(documents), _DOCUMENTS_A_CHUNK)
-        chunks = (documents[first : first + _DOCUMENTS_A_CHUNK] for first in firsts)
-        if not self._reads_ahead:
-            for chunk in chunks:
-                yield from self._read(chunk)
-            return
-        ahead = deque[Future[list[_Reading]]]()
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            for chunk in chunks:
-                ahead.append(thread.submit(self._read, chunk))
-                if len(ahead) > _CHUNKS_AHEAD:
-                    yield from ahead.popleft().result()
-            while ahead:
-                yield from ahead.popleft().result()
+    def score_passes(
+        self, documents: Sequence[Sequence[Note]], *, is_wanted: Callable[[int], bool] | None = None
+    ) -> Iterator[ScoredPass]:
+        """Score documents in their order, and give each pass through the encoder as soon as it is done.
 
-    def _read(self, documents: Sequence[Sequence[Note]]) -> list[_Reading]:
-        cut = cut_windows(documents, tokenizer=self._tokenizer, windowing=self.bundle.windowing)
-        return [
-            _Reading(windows, self._lexical.read([note.text for note in notes]))
-            for windows, notes in zip(cut, documents, strict=True)
-        ]
-
-    def _encode(self, windows: Iterable[TokenWindows]) -> Iterator[tuple[int, Tensor]]:
-        """Hidden states [M, H] of each document, windows of many documents side by side."""
-        cut = list[TokenWindows]()
+        Args:
+            documents: Any number; as many as a pass holds are encoded together.
+            is_wanted: Asked of each position before its pass begins; what nobody wants any more is left out.
+        """
+        readings = list[Reading]()
+        before_seconds = self._reader.seconds
 
         def lengths() -> Iterator[int]:
-            for one in windows:
-                cut.append(one)
-                yield one.num_tokens
+            for reading in self._reader.read(documents):
+                readings.append(reading)
+                yield reading.windows.num_tokens
 
-        for group in group_by_tokens(lengths(), max_tokens=MAX_TOKENS_A_PASS):
-            read = [document for document in group if cut[document].input_ids]
-            if read:
-                hidden_NH = self._encode_together([cut[at].input_ids for at in read])
-                yield from zip(read, torch.split(hidden_NH, [cut[at].num_tokens for at in read]), strict=True)
+        for group in group_by_tokens(lengths(), max_tokens=self._max_tokens_a_pass):
+            wanted = [at for at in group if is_wanted is None or is_wanted(at)]
+            if not wanted:
+                continue
+            started = time.perf_counter()
+            # Not held while the caller has the word, who may do other things with torch.
+            with torch.inference_mode():
+                windows = [readings[at].windows for at in wanted]
+                hidden, num_computed_tokens = self._encode(windows)
+                codes = tuple(
+                    self._score_document(hidden_MH, readings[at], documents[at]) if len(hidden_MH) else ()
+                    for at, hidden_MH in zip(wanted, hidden, strict=True)
+                )
+            yield ScoredPass(
+                documents=tuple(wanted),
+                codes=codes,
+                read_seconds=self._reader.seconds - before_seconds,
+                scored_seconds=time.perf_counter() - started,
+                document_tokens=tuple(one.num_tokens for one in windows),
+                num_tokens=sum(len(ids) for one in windows for ids in one.input_ids),
+                num_computed_tokens=num_computed_tokens,
+            )
 
-    def _encode_together(self, windows: Sequence[Sequence[Sequence[int]]]) -> Tensor:
-        """Hidden states [N, H]; where memory does not suffice, in smaller stacks from then on."""
+    def _encode(self, windows: Sequence[TokenWindows]) -> tuple[tuple[Tensor, ...], int]:
+        """Hidden states [M, H] of each document, and the tokens computed; memory too small makes stacks smaller."""
         while True:
             packed = pack_windows(
-                windows,
+                [one.input_ids for one in windows],
                 pad_token_id=self._pad_token_id,
                 flat=self._is_flat,
                 max_stack_tokens=self._max_stack_tokens,
             )
+            if not packed.stacks:
+                return tuple(torch.zeros(0, self._hidden_size) for _ in windows), 0
             try:
-                return encode_packed(self._encoder, packed.to(self._device)).float()
+                hidden_NH = encode_packed(self._encoder, packed.to(self._device)).float()
             except RuntimeError as error:
                 if not should_reduce_batch_size(error) or self._max_stack_tokens <= _LEAST_STACK_TOKENS:
                     raise
+            else:
+                return torch.split(hidden_NH, list(packed.lengths)), packed.num_computed_tokens
             self._max_stack_tokens //= 2
             logger.warning("out of memory: the encoder now reads at most %d tokens at once", self._max_stack_tokens)
 
@@ -216,7 +227,7 @@ class Scorer:
         texts = [label.description for label in self.labels[::every] if label.description]
         notes = [[Note(note_id="sample", text=text)] for text in texts]
         cut = cut_windows(notes, tokenizer=self._tokenizer, windowing=self.bundle.windowing)
-        return torch.cat([hidden_MH for _, hidden_MH in self._encode(cut)])
+        return torch.cat(self._encode(cut)[0])
 
     def _confidences(self, hidden_MH: Tensor, held_SF: sp.csr_matrix) -> tuple[NDArray[Any], NDArray[Any]]:
         """Labels in ascending order, all or the shortlisted, and the confidence of each."""
@@ -233,7 +244,7 @@ class Scorer:
         confidence_S = confidences(logits_S, self._lexical.match(held_SF, labels), self.bundle.calibration)
         return np.arange(len(self.labels)) if labels is None else labels, confidence_S
 
-    def _score_document(self, hidden_MH: Tensor, reading: _Reading, notes: Sequence[Note]) -> tuple[PredictedCode, ...]:
+    def _score_document(self, hidden_MH: Tensor, reading: Reading, notes: Sequence[Note]) -> tuple[PredictedCode, ...]:
         label_S, confidence_S = self._confidences(hidden_MH, reading.held_SF)
         # A stable sort: labels of equal confidence keep the label space's order everywhere.
         best = np.argsort(-confidence_S, kind="stable")[:MAX_PREDICTED_CODES]

@@ -18,7 +18,7 @@ from clinical_coding.codes import Code
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import CodedRecord, Note
 from training.label_space import build_label_space
-from training.model import Scorer, scorer, varlen
+from training.model import Scorer, reading, scorer, varlen
 from training.model.coding_model import CodingModel
 from training.model.encoder import load_encoder
 from training.model.packing import PackedWindows, pack_windows
@@ -90,7 +90,7 @@ def test_parts_give_what_the_whole_gives(
     loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = loaded.score(documents)
-    monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 40)
+    monkeypatch.setattr(loaded, "_max_tokens_a_pass", 40)
     for parts, one in zip(loaded.score(documents), whole, strict=True):
         assert confidences(parts) == pytest.approx(confidences(one), abs=1e-6)
 
@@ -133,7 +133,7 @@ def test_an_encoder_in_half_precision_scores_nearly_the_same(
 @pytest.fixture
 def reads_ahead(loaded: Scorer, monkeypatch: pytest.MonkeyPatch) -> Scorer:
     """As for a GPU."""
-    monkeypatch.setattr(loaded, "_reads_ahead", True)
+    monkeypatch.setattr(loaded._reader, "_reads_ahead", True)
     return loaded
 
 
@@ -141,16 +141,16 @@ def test_documents_are_read_ahead_in_order_and_not_too_far(
     reads_ahead: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, read = reads_ahead.score(documents), list[int]()
-    monkeypatch.setattr(scorer, "_DOCUMENTS_A_CHUNK", 2)
-    monkeypatch.setattr(scorer, "_CHUNKS_AHEAD", 2)
-    monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 40)
+    monkeypatch.setattr(reading, "_DOCUMENTS_A_CHUNK", 2)
+    monkeypatch.setattr(reading, "_CHUNKS_AHEAD", 2)
+    monkeypatch.setattr(reads_ahead, "_max_tokens_a_pass", 40)
 
     def counted(part: Sequence[Sequence[Note]], **options: Any) -> list[TokenWindows]:
         read.append(len(part))
         return cut_windows(part, **options)
 
-    monkeypatch.setattr(scorer, "cut_windows", counted)
-    first = next(iter(reads_ahead._read_ahead(documents)))
+    monkeypatch.setattr(reading, "cut_windows", counted)
+    first = next(iter(reads_ahead._reader.read(documents)))
     assert first.windows.input_ids
     assert sum(read) <= 6
     for parts, one in zip(reads_ahead.score(documents), whole, strict=True):
@@ -162,7 +162,7 @@ def test_reading_ahead_gives_what_reading_in_turn_gives(
     loaded: Scorer, documents: list[tuple[Note, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_turn = loaded.score(documents * 12)
-    monkeypatch.setattr(loaded, "_reads_ahead", True)
+    monkeypatch.setattr(loaded._reader, "_reads_ahead", True)
     assert loaded.score(documents * 12) == in_turn
 
 
@@ -172,7 +172,7 @@ def test_what_fails_in_the_reading_thread_is_raised(
     def fail(*_: Any, **__: Any) -> list[TokenWindows]:
         raise ValueError("no tokens today")
 
-    monkeypatch.setattr(scorer, "cut_windows", fail)
+    monkeypatch.setattr(reading, "cut_windows", fail)
     with pytest.raises(ValueError, match="no tokens today"):
         reads_ahead.score(documents)
 
@@ -197,7 +197,7 @@ def test_passes_shrink_until_memory_suffices_and_it_is_said(
         return encode(encoder, windows)
 
     monkeypatch.setattr(scorer, "encode_packed", short_of_memory)
-    monkeypatch.setattr(scorer, "MAX_TOKENS_A_PASS", 2000)
+    monkeypatch.setattr(small, "_max_tokens_a_pass", 2000)
     for found, one in zip(small.score(documents), whole, strict=True):
         assert confidences(found) == pytest.approx(confidences(one), abs=1e-6)
     assert caplog.messages[-1] == f"out of memory: the encoder now reads at most {fits} tokens at once"
