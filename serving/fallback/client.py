@@ -9,51 +9,33 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
 
-from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
 from serving.backends import (
     BackendUnavailableError,
     DeadlineExceededError,
     InvalidInputError,
+    Priority,
     QueueFullError,
     RequestFailedError,
+    ScoredCodes,
 )
-from serving.fallback.messages import FRAME_HEADER, Answer, Cancel, Failure, Ready, Score, frame, read_from_worker
+from serving.fallback.messages import Answer, Cancel, Failure, Ready, Score, frame, messages_from_worker
+from serving.fallback.settings import FallbackSettings
+from serving.process_states import StopWatch
 
-__all__ = ["FallbackBackend", "FallbackSettings", "FallbackState"]
+__all__ = ["FallbackBackend", "FallbackState"]
 
 FallbackState = Literal["cold", "loading", "warm", "stopped"]
 # A worker that is asked to end does so at once, unless it is stopped.
 _END_TIMEOUT_SECONDS: Final = 5.0
+_STOP_CHECK_SECONDS: Final = 0.25
 _log = structlog.get_logger(__name__)
-
-
-class FallbackSettings(BaseModel):
-    """How the fallback worker runs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    mode: Literal["warm", "cold", "off"] = "warm"
-    """Loaded from the start; at the first need (seconds late, no memory until then); or never."""
-    max_batch_size: Annotated[int, Field(ge=1)] = 8
-    """Requests in one forward."""
-    max_batch_characters: Annotated[int, Field(ge=1)] = 40_000
-    """Characters of notes in one forward; a single request may exceed it."""
-    max_waiting: Annotated[int, Field(ge=1)] = 32
-    """Requests that may wait for the worker; one more is refused at once."""
-    num_threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads of the forward; null leaves the choice to torch."""
-    restart_delay_seconds: Annotated[float, Field(gt=0)] = 0.5
-    """Pause before the worker is started again; doubles with each death without a warm start between."""
-    max_restart_delay_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """Upper bound of that pause."""
 
 
 class FallbackBackend:
@@ -77,7 +59,7 @@ class FallbackBackend:
         self._settings = settings
         self._log_path = log_path
         self._numbers = itertools.count()
-        self._pending: dict[int, asyncio.Future[tuple[PredictedCode, ...]]] = {}
+        self._pending: dict[int, asyncio.Future[ScoredCodes]] = {}
         self._wanted = asyncio.Event()
         self._warm = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
@@ -138,14 +120,18 @@ class FallbackBackend:
             await asyncio.wait({supervisor})
         await self._end_process()
 
-    async def score(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
+    async def score(
+        self, notes: Sequence[Note], *, timeout_seconds: float, priority: Priority = Priority.INTERACTIVE
+    ) -> ScoredCodes:
         """Score the notes; see ``serving.backends.Backend``. A cold worker is loaded within the deadline."""
         if self._supervisor is None:
             raise BackendUnavailableError("the fallback worker is stopped")
-        if len(self._pending) >= self._settings.max_waiting:
+        # Bulk leaves half of the places to people.
+        share = 2 if priority is Priority.BULK else 1
+        if len(self._pending) >= max(self._settings.max_waiting // share, 1):
             raise QueueFullError(f"{len(self._pending)} requests wait for the fallback worker")
         number = next(self._numbers)
-        answer: asyncio.Future[tuple[PredictedCode, ...]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ScoredCodes] = asyncio.get_running_loop().create_future()
         self._pending[number] = answer
         try:
             async with asyncio.timeout(timeout_seconds) as deadline:
@@ -153,7 +139,9 @@ class FallbackBackend:
                 expires_at = deadline.when()
                 assert expires_at is not None
                 remaining_seconds = max(expires_at - asyncio.get_running_loop().time(), 0.0)
-                self._send(Score(number=number, notes=tuple(notes), timeout_seconds=remaining_seconds))
+                self._send(
+                    Score(number=number, notes=tuple(notes), timeout_seconds=remaining_seconds, priority=priority)
+                )
                 return await answer
         except TimeoutError:
             self._send(Cancel(number=number))
@@ -166,7 +154,7 @@ class FallbackBackend:
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # Read, so that a failure that came too late is not reported as lost.
 
-    async def _wait_for_worker(self, answer: asyncio.Future[tuple[PredictedCode, ...]]) -> None:
+    async def _wait_for_worker(self, answer: asyncio.Future[ScoredCodes]) -> None:
         if self._warm.is_set():
             return
         if self._fault:
@@ -208,17 +196,21 @@ class FallbackBackend:
     async def _run_once(self) -> bool:
         """Run one worker until it ends; whatever happens, no process and no waiting request is left."""
         was_warm = False
+        watching: asyncio.Task[None] | None = None
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 self._process = await self._spawn(theirs)
             reader, self._writer = await asyncio.open_connection(sock=ours)
-            async for message in _messages(reader):
+            watching = asyncio.create_task(self._end_when_stopped(), name="fallback-stop-watch")
+            async for message in messages_from_worker(reader):
                 self._receive(message)
                 was_warm = was_warm or self._warm.is_set()
                 if self._fault:
                     break
         finally:
+            if watching is not None:
+                watching.cancel()
             self._warm.clear()
             self._fault = self._fault or "it died"
             self._fail_pending(BackendUnavailableError(f"the fallback worker cannot answer: {self._fault}"))
@@ -226,6 +218,17 @@ class FallbackBackend:
             writer.close() if writer is not None else ours.close()
             await self._end_process()
         return was_warm
+
+    async def _end_when_stopped(self) -> None:
+        """Kill a worker that was stopped: its socket stays open, and it would keep all who wait."""
+        stops = StopWatch()
+        while self._process is not None:
+            if stops.is_any_stopped([self._process.pid]):
+                self._fault = "it was stopped"
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+                return
+            await asyncio.sleep(_STOP_CHECK_SECONDS)
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         settings = self._settings
@@ -265,7 +268,7 @@ class FallbackBackend:
         if answer is None or answer.done():
             return
         if isinstance(message, Answer):
-            answer.set_result(message.codes)
+            answer.set_result(ScoredCodes(message.codes, message.timings))
         elif message.reason == "invalid":
             answer.set_exception(InvalidInputError(f"the model refused the notes ({message.message})"))
         else:
@@ -289,12 +292,3 @@ class FallbackBackend:
             process.kill()
             await process.wait()
         self._process = None
-
-
-async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[Ready | Answer | Failure]:
-    while True:
-        try:
-            header = await reader.readexactly(FRAME_HEADER.size)
-            yield read_from_worker(await reader.readexactly(FRAME_HEADER.unpack(header)[0]))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return

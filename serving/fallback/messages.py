@@ -4,13 +4,16 @@ A frame is four bytes of length, big-endian, and that many bytes of JSON. Frames
 disk and never leave the machine: the socket is an unnamed pair that only the two processes hold.
 """
 
+import asyncio
 import struct
+from collections.abc import AsyncIterator
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
+from serving.backends import Priority, Timings
 
 __all__ = [
     "FRAME_HEADER",
@@ -22,7 +25,7 @@ __all__ = [
     "Score",
     "ToWorker",
     "frame",
-    "read_from_worker",
+    "messages_from_worker",
     "read_to_worker",
 ]
 
@@ -41,6 +44,7 @@ class Score(_Message):
     notes: tuple[Note, ...]
     timeout_seconds: float
     """How long the gateway waits from now on; later, the work is dropped unread."""
+    priority: Priority = Priority.INTERACTIVE
 
 
 class Cancel(_Message):
@@ -63,6 +67,7 @@ class Answer(_Message):
     kind: Literal["answer"] = "answer"
     number: int
     codes: tuple[PredictedCode, ...]
+    timings: Timings
 
 
 class Failure(_Message):
@@ -93,6 +98,12 @@ def read_to_worker(body: bytes) -> Score | Cancel:
     return _TO_WORKER.validate_json(body)
 
 
-def read_from_worker(body: bytes) -> Ready | Answer | Failure:
-    """Read the body of a frame that the worker sent."""
-    return _FROM_WORKER.validate_json(body)
+async def messages_from_worker(reader: asyncio.StreamReader) -> AsyncIterator[Ready | Answer | Failure]:
+    """Read what the worker sends, until its end of the socket closes."""
+    while True:
+        try:
+            header = await reader.readexactly(FRAME_HEADER.size)
+            body = await reader.readexactly(FRAME_HEADER.unpack(header)[0])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        yield _FROM_WORKER.validate_json(body)

@@ -7,19 +7,20 @@ ends when the gateway's end of the socket closes, however the gateway ended. Kno
 
 import argparse
 import os
-import queue
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from clinical_coding.records import Note
+from serving.backends import Priority, Timings
 from serving.fallback.messages import FRAME_HEADER, Answer, Cancel, Failure, Ready, Score, frame, read_to_worker
 from serving.garbage_collection import freeze_loaded
-from training.model import Scorer
+from training.model import ScoredPass, Scorer
 
 __all__ = ["main"]
 
@@ -31,8 +32,9 @@ _WARM_UP: Final = (Note(note_id="warm-up", text="Patient seen for follow-up of h
 class _Job:
     number: int
     notes: tuple[Note, ...]
+    arrived_at: float
     expires_at: float
-    """On this process's monotonic clock."""
+    """Both on this process's monotonic clock."""
 
     @property
     def num_characters(self) -> int:
@@ -44,31 +46,30 @@ class _Inbox:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._held: _Job | None = None
+        self._arrived = threading.Condition()
+        self._jobs: dict[Priority, deque[_Job]] = {priority: deque() for priority in Priority}
         # Numbers of the jobs that nobody has taken or cancelled; adding to and removing from a set is atomic.
         self._wanted: set[int] = set()
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def next_batch(self, *, max_size: int, max_characters: int) -> list[_Job]:
-        """Wait for a job, and take with it what else has come, up to the limits.
+        """Wait for a job, and take with it what else has come, up to the limits; interactive ones first.
 
         Characters stand in for tokens, so that a long note does not hold up a batch of short ones.
         """
-        batch = [self._held or self._jobs.get()]
-        self._held = None
-        room = max_characters - batch[0].num_characters
-        while len(batch) < max_size:
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            room -= job.num_characters
-            if room < 0:
-                self._held = job
-                break
-            batch.append(job)
-        return [job for job in batch if self._is_wanted(job)]
+        batch: list[_Job] = []
+        room = max_characters
+        with self._arrived:
+            self._arrived.wait_for(self._next_queue)
+            while len(batch) < max_size and (jobs := self._next_queue()):
+                room -= jobs[0].num_characters
+                if batch and room < 0:
+                    break
+                batch.append(jobs.popleft())
+        return sorted((job for job in batch if self._is_wanted(job)), key=lambda job: job.num_characters)
+
+    def _next_queue(self) -> deque[_Job] | None:
+        return next((self._jobs[priority] for priority in Priority if self._jobs[priority]), None)
 
     def _is_wanted(self, job: _Job) -> bool:
         is_cancelled = job.number not in self._wanted
@@ -96,7 +97,9 @@ class _Inbox:
                     self._wanted.discard(message.number)
                 else:
                     self._wanted.add(message.number)
-                    self._jobs.put(_job(message))
+                    with self._arrived:
+                        self._jobs[message.priority].append(_job(message))
+                        self._arrived.notify()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,17 +134,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             connection.sendall(frame(message))
 
 
-def _answers(scorer: Scorer, *, jobs: Sequence[_Job]) -> list[Answer | Failure]:
-    """Score a batch; when that fails, score each alone, so that one request cannot fail another's."""
-    if not jobs:
-        return []
+def _answers(scorer: Scorer, *, jobs: Sequence[_Job]) -> Iterator[Answer | Failure]:
+    """Score a batch, and give each answer as soon as it is there.
+
+    When that fails, what is left is scored one by one, so that one request cannot fail another's.
+    """
+    started_at, answered = time.monotonic(), set[int]()
     try:
-        results = scorer.score([job.notes for job in jobs])
+        for scored in scorer.score_passes([job.notes for job in jobs]):
+            for at, position in enumerate(scored.documents):
+                answered.add(position)
+                yield _answer(jobs[position], scored, at, started_at=started_at)
     except Exception as error:
         if len(jobs) == 1:
-            return [_failure(jobs[0].number, error)]
-        return [answer for job in jobs for answer in _answers(scorer, jobs=[job])]
-    return [Answer(number=job.number, codes=codes) for job, codes in zip(jobs, results, strict=True)]
+            yield _failure(jobs[0].number, error)
+            return
+        for position, job in enumerate(jobs):
+            if position not in answered:
+                yield from _answers(scorer, jobs=[job])
+
+
+def _answer(job: _Job, scored: ScoredPass, at: int, *, started_at: float) -> Answer:
+    timings = Timings(
+        queued_seconds=started_at - job.arrived_at,
+        read_seconds=scored.read_seconds,
+        scored_seconds=scored.scored_seconds,
+        batch_requests=len(scored.documents),
+        batch_tokens=scored.num_tokens,
+        padded_tokens=scored.num_computed_tokens,
+        num_tokens=scored.document_tokens[at],
+    )
+    return Answer(number=job.number, codes=scored.codes[at], timings=timings)
 
 
 def _failure(number: int | None, error: Exception) -> Failure:
@@ -154,7 +177,8 @@ def _failure(number: int | None, error: Exception) -> Failure:
 
 
 def _job(message: Score) -> _Job:
-    return _Job(number=message.number, notes=message.notes, expires_at=time.monotonic() + message.timeout_seconds)
+    now = time.monotonic()
+    return _Job(message.number, message.notes, arrived_at=now, expires_at=now + message.timeout_seconds)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ processes, or of what else could answer; it never repeats a server's message, wh
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -22,10 +23,15 @@ from serving.backends import (
     BackendUnavailableError,
     DeadlineExceededError,
     InvalidInputError,
+    Priority,
     QueueFullError,
     RequestFailedError,
+    ScoredCodes,
+    Timings,
 )
+from serving.tracing import traceparent
 from serving.triton.config import (
+    BULK,
     BUNDLE_SHA256,
     CODE_INDEX,
     CONFIDENCE,
@@ -34,18 +40,21 @@ from serving.triton.config import (
     NOTES,
     SCORING_FAILED,
     SUGGESTED,
+    TIMINGS,
+    TritonTls,
 )
+from serving.triton.connecting import connect
 
 try:
     from tritonclient.grpc import InferInput
-    from tritonclient.grpc.aio import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("the Triton client needs tritonclient; install chartloop[triton]") from error
+    raise ModuleNotFoundError("the Triton client needs tritonclient; install chartloop[triton-client]") from error
 
 __all__ = ["TritonBackend"]
 
 _CANARY: Final = (Note(note_id="canary", text="Canary."),)
+_PRIORITY_LEVELS: Final = {Priority.INTERACTIVE: 1, Priority.BULK: 2}
 _MAX_MESSAGE_BYTES: Final = 64 * 2**20
 # A server that comes back must be found within a second: gRPC alone waits up to two minutes.
 _CHANNEL_OPTIONS: Final = (
@@ -68,7 +77,14 @@ class TritonBackend:
     """One version of the model behind a Triton's gRPC endpoint, over one long-lived channel."""
 
     def __init__(
-        self, url: str, *, version: int, labels: Sequence[Label], bundle_sha256: str, model_name: str = MODEL_NAME
+        self,
+        url: str,
+        *,
+        version: int,
+        labels: Sequence[Label],
+        bundle_sha256: str,
+        model_name: str = MODEL_NAME,
+        tls: TritonTls | None = None,
     ) -> None:
         """Describe the endpoint; the channel opens with the first call, in that call's event loop.
 
@@ -78,27 +94,36 @@ class TritonBackend:
             labels: The bundle's labels (``clinical_coding.bundle.read_labels``), in its order.
             bundle_sha256: What names the bundle that must answer (``clinical_coding.bundle.read_bundle``).
             model_name: The model's name in the repository.
+            tls: Of the channel; in the clear when None.
         """
         self.url = url
         self.version = version
         self.model_name = model_name
+        self._tls = tls
         self._labels = tuple(labels)
         self._bundle_digest = bytes.fromhex(bundle_sha256)
         self._client: Any = None
 
-    async def score(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
+    async def score(
+        self, notes: Sequence[Note], *, timeout_seconds: float, priority: Priority = Priority.INTERACTIVE
+    ) -> ScoredCodes:
         """Score the notes of one encounter; see ``serving.backends.Backend.score``."""
         if timeout_seconds <= 0:
             raise DeadlineExceededError(f"no time is left to ask Triton at {self.url}")
+        asked_at = time.monotonic()
         with self._described():
             result = await self._connected().infer(
                 self.model_name,
                 [_encode(notes)],
                 model_version=str(self.version),
                 client_timeout=timeout_seconds,
+                priority=_PRIORITY_LEVELS[priority],
+                parameters={BULK: priority is Priority.BULK},
+                headers=traceparent(),
             )
+        waited_seconds = time.monotonic() - asked_at
         try:
-            return self._decode(result, notes=notes)
+            return ScoredCodes(self._decode(result, notes=notes), _timings(result, waited_seconds=waited_seconds))
         except (IndexError, KeyError, ValueError) as error:
             # A tensor of another shape, an unknown label, a span outside of its note.
             raise BackendUnavailableError(
@@ -153,7 +178,7 @@ class TritonBackend:
 
     def _connected(self) -> Any:
         if self._client is None:
-            self._client = InferenceServerClient(self.url, channel_args=list(_CHANNEL_OPTIONS))
+            self._client = connect(self.url, tls=self._tls, options=_CHANNEL_OPTIONS)
         return self._client
 
     @contextmanager
@@ -225,3 +250,17 @@ def _tensor(result: Any, name: str) -> np.ndarray[Any, Any]:
         raise BackendUnavailableError(f"Triton's answer has no output {name}; publish this version to that server")
     without_batch: np.ndarray[Any, Any] = tensor[0]
     return without_batch
+
+
+def _timings(result: Any, *, waited_seconds: float) -> Timings:
+    """What the model tells of its time; the rest is the way there and back, and the queue."""
+    read, scored, num_requests, batch_tokens, num_computed, num_tokens = _tensor(result, TIMINGS).tolist()
+    return Timings(
+        queued_seconds=max(waited_seconds - read - scored, 0.0),
+        read_seconds=read,
+        scored_seconds=scored,
+        batch_requests=int(num_requests),
+        batch_tokens=int(batch_tokens),
+        padded_tokens=int(num_computed),
+        num_tokens=int(num_tokens),
+    )

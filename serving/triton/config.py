@@ -7,29 +7,35 @@ Source: Triton's ModelConfig protocol buffer (model_config.proto).
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
+    "BULK",
     "BUNDLE_FOLDER",
     "BUNDLE_SHA256",
     "CODE_INDEX",
     "CONFIDENCE",
     "EVIDENCE",
     "MAX_NUM_THREADS",
+    "MAX_PASS_TOKENS",
     "MODEL_NAME",
     "NOTES",
     "SCORING_FAILED",
     "SUGGESTED",
+    "TIMINGS",
     "DataType",
     "Device",
     "DynamicBatching",
     "InstanceGroup",
     "ModelConfig",
     "ModelTensor",
+    "TritonTls",
     "clinical_coder_config",
 ]
 
@@ -41,13 +47,50 @@ CONFIDENCE: Final = "CONFIDENCE"
 SUGGESTED: Final = "SUGGESTED"
 EVIDENCE: Final = "EVIDENCE"
 BUNDLE_SHA256: Final = "BUNDLE_SHA256"
+TIMINGS: Final = "TIMINGS"
 MAX_NUM_THREADS: Final = "max_num_threads"
+MAX_PASS_TOKENS: Final = "max_pass_tokens"
+# A request's parameter, beside Triton's own priority, which the model is not shown.
+BULK: Final = "bulk"
+# Of the queue: whose requests go first, and by default nobody's go later.
+NUM_PRIORITIES: Final = 2
 # Tells a model that fails at one request from a Triton that cannot answer any.
 SCORING_FAILED: Final = "scoring failed; the server's log says where"
 
 Device = Literal["cpu", "gpu"]
 # Names are written between quotes into the text format, so they hold nothing to escape.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+class TritonTls(BaseModel):
+    """How the channel to a Triton is encrypted: who is trusted there, and who we are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    root_certificates: Path
+    """Who must have signed the server's certificate (PEM)."""
+    certificate: Path | None = None
+    """Ours, where the server asks for one (PEM)."""
+    key: Path | None = None
+    """Of our certificate (PEM)."""
+    server_name: str | None = None
+    """What the server's certificate names, where that is not the host of the URL."""
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together; give both or neither")
+        return self
+
+    def check(self) -> None:
+        """See that the files can be read.
+
+        Raises:
+            ValueError: One cannot; it is named.
+        """
+        for file in (self.root_certificates, self.certificate, self.key):
+            if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
+                raise ValueError(f"TLS file {file} cannot be read; name a PEM file that this user may read")
 
 
 class DataType(StrEnum):
@@ -108,7 +151,9 @@ class DynamicBatching(_Config):
     max_queue_delay_microseconds: Annotated[int, Field(ge=0)] = 2_000
     """How long the first request of a batch waits for company."""
     max_queue_size: Annotated[int, Field(ge=1)] = 64
-    """Requests that may wait; one more is refused at once."""
+    """Interactive requests that may wait; one more is refused at once."""
+    max_bulk_queue_size: Annotated[int, Field(ge=1)] = 32
+    """The same for bulk requests, which wait until no interactive one does."""
     preferred_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Sizes that are sent without further delay; none, where no size is faster than its neighbours."""
 
@@ -117,7 +162,10 @@ class DynamicBatching(_Config):
         if self.preferred_batch_sizes:
             yield f"preferred_batch_size: {json.dumps(self.preferred_batch_sizes)}"
         yield f"max_queue_delay_microseconds: {self.max_queue_delay_microseconds}"
+        yield f"priority_levels: {NUM_PRIORITIES}"
+        yield "default_priority_level: 1"
         yield f"default_queue_policy {{ max_queue_size: {self.max_queue_size} }}"
+        yield f"priority_queue_policy {{ key: 2 value {{ max_queue_size: {self.max_bulk_queue_size} }} }}"
 
 
 class ModelConfig(_Config):
@@ -182,7 +230,10 @@ class ModelConfig(_Config):
                 "dynamic_batching": {
                     "preferred_batch_size": batching.preferred_batch_sizes,
                     "max_queue_delay_microseconds": batching.max_queue_delay_microseconds,
+                    "priority_levels": NUM_PRIORITIES,
+                    "default_priority_level": 1,
                     "default_queue_policy": {"max_queue_size": batching.max_queue_size},
+                    "priority_queue_policy": {2: {"max_queue_size": batching.max_bulk_queue_size}},
                 },
                 "version_policy": {"specific": {"versions": self.versions}},
                 "parameters": {key: {"string_value": value} for key, value in self.parameters.items()},
@@ -204,6 +255,7 @@ def clinical_coder_config(
     device: Device,
     max_batch_size: int = 16,
     max_num_threads: int = 16,
+    max_pass_tokens: int = 8192,
     dynamic_batching: DynamicBatching | None = None,
     gpus: tuple[int, ...] = (),
 ) -> ModelConfig:
@@ -211,13 +263,15 @@ def clinical_coder_config(
 
     Shapes: ``NOTES`` one JSON text; K ranked codes in ``CODE_INDEX`` (position in the bundle's
     labels), ``CONFIDENCE`` and ``SUGGESTED``; E spans in ``EVIDENCE`` as (rank from 0, note index,
-    start, end in characters); ``BUNDLE_SHA256`` the 32 bytes that name the bundle that answered.
+    start, end in characters); ``BUNDLE_SHA256`` the 32 bytes that name the bundle that answered; ``TIMINGS`` seconds
+    of reading and scoring, then requests, tokens and computed tokens of the pass.
 
     Args:
         versions: Version numbers to serve at once.
         device: Where the model runs.
         max_batch_size: Requests in one forward.
         max_num_threads: Most CPU threads of an instance; never more than there are cores.
+        max_pass_tokens: Tokens that are encoded together; a batch of more goes in several passes, short notes first.
         dynamic_batching: How requests are gathered; by default 2 ms and a queue of 64.
         gpus: GPU numbers; every visible one when empty.
 
@@ -230,6 +284,7 @@ def clinical_coder_config(
         ModelTensor(name=SUGGESTED, data_type=DataType.BOOL, dims=(-1,)),
         ModelTensor(name=EVIDENCE, data_type=DataType.INT32, dims=(-1, 4)),
         ModelTensor(name=BUNDLE_SHA256, data_type=DataType.UINT8, dims=(32,)),
+        ModelTensor(name=TIMINGS, data_type=DataType.FP32, dims=(6,)),
     )
     return ModelConfig(
         name=MODEL_NAME,
@@ -239,5 +294,5 @@ def clinical_coder_config(
         instance_group=InstanceGroup(device=device, gpus=gpus),
         dynamic_batching=dynamic_batching or DynamicBatching(),
         versions=versions,
-        parameters={MAX_NUM_THREADS: str(max_num_threads)},
+        parameters={MAX_NUM_THREADS: str(max_num_threads), MAX_PASS_TOKENS: str(max_pass_tokens)},
     )

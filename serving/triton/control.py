@@ -7,16 +7,16 @@ of processes and gateways.
 """
 
 import secrets
-from typing import Any, Final
+from typing import Final
 
 from serving.backends import BackendUnavailableError
-from serving.triton.config import ModelConfig
+from serving.triton.config import ModelConfig, TritonTls
+from serving.triton.connecting import connect
 
 try:
-    from tritonclient.grpc.aio import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("the Triton client needs tritonclient; install chartloop[triton]") from error
+    raise ModuleNotFoundError("the Triton client needs tritonclient; install chartloop[triton-client]") from error
 
 __all__ = ["TritonControl"]
 
@@ -27,14 +27,27 @@ _LOADING: Final = "model-repository"
 
 
 class TritonControl:
-    """The right to load and drop versions of one Triton on loopback, which nobody else has.
+    """The right to load and drop versions of one Triton.
 
-    Users of this machine may read the key off the server's command line.
+    Of the embedded one nobody else has it; but users of this machine may read its key off the command line.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, key: str | None, tls: TritonTls | None = None) -> None:
+        """Describe it.
+
+        Args:
+            address: ``host:port`` of the gRPC endpoint.
+            key: What the server wants to hear before it loads; None where it takes orders from anybody.
+            tls: Of the channel; in the clear when None.
+        """
         self._address = address
-        self._key = secrets.token_hex(16)
+        self._key = key
+        self._tls = tls
+
+    @classmethod
+    def of_embedded(cls, address: str) -> "TritonControl":
+        """The right over a server that is started with its ``flags``."""
+        return cls(address, key=secrets.token_hex(16))
 
     def flags(self) -> list[str]:
         """What the server is started with, so that it takes orders from here alone."""
@@ -55,11 +68,12 @@ class TritonControl:
         Raises:
             BackendUnavailableError: Triton does not answer, or a version did not load; its log says why.
         """
-        client: Any = InferenceServerClient(self._address, channel_args=[("grpc.enable_http_proxy", 0)])
+        client = connect(self._address, tls=self._tls, options=[("grpc.enable_http_proxy", 0)])
+        headers = {f"triton-grpc-protocol-{_KEY_NAME}": self._key} if self._key else None
         try:
             await client.load_model(
                 config.name,
-                headers={f"triton-grpc-protocol-{_KEY_NAME}": self._key},
+                headers=headers,
                 config=config.to_json(),
                 client_timeout=timeout_seconds,
             )

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from serving.process_states import StopWatch, name_and_state
 from serving.triton import launcher
 
 __all__ = ["TritonProcess", "open_private_log"]
@@ -59,6 +60,7 @@ class TritonProcess:
                 start_new_session=True,
             )
         self._watched: frozenset[int] | None = None
+        self._stops = StopWatch()
 
     @property
     def pid(self) -> int:
@@ -70,16 +72,20 @@ class TritonProcess:
         self._watched = frozenset(stubs)
 
     def fault(self) -> str | None:
-        """What is dead, if anything: the server, or a stub, which Triton itself does not notice."""
+        """What is dead or stopped, if anything: the server, or a stub, which Triton itself does not notice."""
         code = self._popen.poll()
         if code is not None:
             return f"tritonserver ended with code {code}"
         if self._watched is None:
-            is_dead = any(state == "Z" for _, name, state in _children(self.pid) if name == _STUB_NAME)
+            stubs = [pid for pid, name, _ in _children(self.pid) if name == _STUB_NAME]
+            is_dead = any(_state(pid, name=_STUB_NAME) == "Z" for pid in stubs)
         else:
             # Asked one by one: the list of children may pass one over while another ends.
-            is_dead = any(_state(pid, name=_STUB_NAME) in (None, "Z") for pid in self._watched)
-        return "the Python stub died" if is_dead else None
+            stubs = list(self._watched)
+            is_dead = any(_state(pid, name=_STUB_NAME) in (None, "Z") for pid in stubs)
+        if is_dead:
+            return "the Python stub died"
+        return "a process of Triton was stopped" if self._stops.is_any_stopped([self.pid, *stubs]) else None
 
     def stub_pids(self, folder: str = "") -> tuple[int, ...]:
         """The process ids of the living stubs, or of those whose command line names a folder."""
@@ -120,23 +126,14 @@ def _children(pid: int) -> Iterator[tuple[int, str, str]]:
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, listing.read_text().split()):
-                if (found := _name_and_state(child)) is not None:
+                if (found := name_and_state(child)) is not None:
                     yield child, *found
 
 
 def _state(pid: int, *, name: str) -> str | None:
     """The state letter of a process of this name; None when there is none."""
-    found = _name_and_state(pid)
+    found = name_and_state(pid)
     return found[1] if found is not None and found[0] == name else None
-
-
-def _name_and_state(pid: int) -> tuple[str, str] | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    name, _, rest = stat.partition("(")[2].rpartition(")")
-    return name, rest.split()[0]
 
 
 def _command_line(pid: int) -> str:

@@ -268,6 +268,8 @@ class TritonServer:
         reason = await self._first_fault()
         self._state = ServerState.DOWN
         _log.warning("triton_down", reason=reason, num_restarts=self.num_restarts)
+        # Whoever waits for an answer is told at once, and asks elsewhere; a stopped server would keep them all.
+        await self._versions.close()
         await self._end(grace_seconds=0)
         if clock() - started > _STABLE_AFTER_SECONDS:
             delay_seconds = _FIRST_RESTART_DELAY_SECONDS

@@ -41,7 +41,7 @@ class TritonVersions:
         self._repository = repository
         self._config = config
         self._address = address
-        self.control = TritonControl(address)
+        self.control = TritonControl.of_embedded(address)
         self._backends = {number: self._open(number)}
 
     @property

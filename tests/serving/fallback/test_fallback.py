@@ -17,9 +17,10 @@ import pytest
 from clinical_coding.bundle import read_bundle
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
-from serving.backends import BackendUnavailableError, DeadlineExceededError, QueueFullError
-from serving.fallback.client import FallbackBackend, FallbackSettings
+from serving.backends import BackendUnavailableError, DeadlineExceededError, QueueFullError, ScoredCodes
+from serving.fallback.client import FallbackBackend
 from serving.fallback.messages import FRAME_HEADER, Cancel, frame
+from serving.fallback.settings import FallbackSettings
 
 NOTES = (Note(note_id="n1", text="Seen for essential hypertension and type 2 diabetes mellitus. Denies chest pain."),)
 LONG = (Note(note_id="long", text="Hypertension and diabetes were discussed at length. " * 1_500),)
@@ -95,7 +96,7 @@ def test_answers_are_the_forwards_own_alone_and_in_batches(shared: Shared, tiny_
         alone = await backend.score(documents[0], timeout_seconds=30)
         together = await asyncio.gather(*(backend.score(one, timeout_seconds=30) for one in documents * 3))
         for answer, wanted in zip([alone, *together], [expected[0], *expected * 3], strict=True):
-            assert_equal(answer, wanted)
+            assert_equal(answer.codes, wanted)
 
     shared.run(scenario(shared.backend))
 
@@ -131,14 +132,28 @@ def test_one_request_too_many_is_refused_at_once(shared: Shared) -> None:
         calls = [backend.score(NOTES, timeout_seconds=30) for _ in range(14)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert sum(isinstance(result, QueueFullError) for result in results) == 2
-        assert sum(isinstance(result, tuple) for result in results) == 12
+        assert sum(isinstance(result, ScoredCodes) for result in results) == 12
+
+    shared.run(scenario(shared.backend))
+
+
+def test_a_stopped_worker_is_replaced_and_tells_those_who_wait(shared: Shared) -> None:
+    async def scenario(backend: FallbackBackend) -> None:
+        assert backend.pid is not None
+        os.kill(backend.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        with pytest.raises(BackendUnavailableError, match="it was stopped"):
+            await backend.score(NOTES, timeout_seconds=30)
+        assert time.monotonic() - started < 2
+        await asyncio.sleep(0.2)
+        assert (await backend.score(NOTES, timeout_seconds=60)).codes
 
     shared.run(scenario(shared.backend))
 
 
 def test_a_killed_worker_fails_what_waits_and_comes_back(shared: Shared) -> None:
     async def scenario(backend: FallbackBackend) -> None:
-        first = backend.pid
+        first, restarts = backend.pid, backend.num_restarts
         assert first is not None
         waiting = asyncio.create_task(backend.score(LONG, timeout_seconds=30))
         await asyncio.sleep(0.05)
@@ -150,7 +165,7 @@ def test_a_killed_worker_fails_what_waits_and_comes_back(shared: Shared) -> None
         await asyncio.sleep(0.2)
         # The new worker is loading: whoever asks now waits for it.
         assert await backend.score(NOTES, timeout_seconds=30)
-        assert backend.num_restarts == 1
+        assert backend.num_restarts == restarts + 1
         assert backend.pid not in (None, first)
         assert not is_alive(first)
 
@@ -223,7 +238,8 @@ def test_the_worker_ends_with_a_parent_that_was_killed(tiny_bundle: Path, tmp_pa
     program = f"""
 import asyncio
 from pathlib import Path
-from serving.fallback.client import FallbackBackend, FallbackSettings
+from serving.fallback.client import FallbackBackend
+from serving.fallback.settings import FallbackSettings
 async def main():
     backend = FallbackBackend(Path({str(tiny_bundle)!r}), bundle_sha256={read_bundle(tiny_bundle)[1]!r},
         settings=FallbackSettings(num_threads=1), log_path=Path({str(tmp_path / "log")!r}))

@@ -26,26 +26,40 @@ from clinical_coding.predictions import PredictedCode
 
 
 class FaultyScorer:
-    def __init__(self, folder, *, device, num_threads):
+    def __init__(self, folder, *, device, num_threads, max_tokens_a_pass):
         self.labels = read_labels(folder)
         self.bundle_sha256 = read_bundle(folder)[1]
 
     def score(self, documents):
-        texts = [notes[0].text for notes in documents]
-        if any("slow" in text for text in texts):
+        return [self.score_one(notes) for notes in documents]
+
+    def score_one(self, notes):
+        text = notes[0].text
+        if "slow" in text:
             time.sleep(1.5)
-        if any("breaks" in text for text in texts):
-            raise RuntimeError(" ".join(texts))
+        if "breaks" in text:
+            raise RuntimeError(text)
         label = self.labels[0]
         code = PredictedCode(system=label.system, code=label.code, confidence=0.25, suggested=False)
-        return [() if "codeless" in text else (code,) for text in texts]
+        return () if "codeless" in text else (code,)
+
+    def score_passes(self, documents, *, is_wanted):
+        # A pass for each document.
+        for at, notes in enumerate(documents):
+            if is_wanted(at):
+                measured = dict.fromkeys(("read_seconds", "scored_seconds", "num_tokens", "num_computed_tokens"), 0)
+                codes = (self.score_one(notes),)
+                yield types.SimpleNamespace(documents=(at,), codes=codes, document_tokens=(0,), **measured)
 
 
 sys.modules["training.model"] = types.ModuleType("training.model")
 sys.modules["training.model"].Scorer = FaultyScorer
+sys.modules["training.model"].ScoredPass = None
 
 from serving.triton.model import TritonPythonModel
 """
+
+BATCHING = DynamicBatching(max_queue_size=24, max_bulk_queue_size=4)
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -57,6 +71,7 @@ class Running:
     server: TritonServer
     repository: Path
     start_seconds: float
+    metrics_url: str
     sound: TritonBackend
     faulty: TritonBackend
 
@@ -96,9 +111,7 @@ def running(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, run: Ru
     # A path that a command line and a shell would have to quote.
     folder = tmp_path_factory.mktemp("triton") / "données #1 of 2"
     repository = folder / "model_repository"
-    config = clinical_coder_config(
-        versions=(1, 2), device="cpu", max_num_threads=1, dynamic_batching=DynamicBatching(max_queue_size=24)
-    )
+    config = clinical_coder_config(versions=(1, 2), device="cpu", max_num_threads=1, dynamic_batching=BATCHING)
     for number in (1, 2):
         version = render_repository(repository, bundle=tiny_bundle, number=number, config=config)
     (version / "model.py").write_text(FAULTY_MODEL)
@@ -117,5 +130,5 @@ def running(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, run: Ru
 
     start_seconds = run(start())
     faulty = run(server.load(2))
-    yield Running(server, repository, start_seconds, sound, faulty)
+    yield Running(server, repository, start_seconds, f"http://127.0.0.1:{metrics_port}/metrics", sound, faulty)
     run(server.stop())

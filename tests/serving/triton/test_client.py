@@ -10,9 +10,9 @@ import pytest
 from clinical_coding.bundle import Label
 from clinical_coding.codes import CodeSystem
 from clinical_coding.records import Note
-from serving.backends import BackendUnavailableError, DeadlineExceededError
+from serving.backends import BackendUnavailableError, DeadlineExceededError, Timings
 from serving.triton.client import TritonBackend
-from serving.triton.config import BUNDLE_SHA256, CODE_INDEX, CONFIDENCE, EVIDENCE, SUGGESTED
+from serving.triton.config import BUNDLE_SHA256, CODE_INDEX, CONFIDENCE, EVIDENCE, SUGGESTED, TIMINGS
 
 LABELS = (Label(system=CodeSystem.ICD10CM, release="2026-04", code="R07.9", description="Chest pain"),)
 NOTES = (Note(note_id="n1", text="Chest pain."),)
@@ -103,6 +103,7 @@ class Answered:
             SUGGESTED: [[True]],
             EVIDENCE: [[[0, 0, 0, 5]]],
             BUNDLE_SHA256: np.zeros((1, 32), dtype=np.uint8),
+            TIMINGS: [[0.25, 0.5, 3, 100, 110, 40]],
         } | other
 
     def as_numpy(self, name: str) -> Any:
@@ -121,12 +122,17 @@ class Answered:
         {CONFIDENCE: [[7.0]]},
         {EVIDENCE: [[[0, 3, 0, 5]]]},
         {EVIDENCE: [[[0, 0, 0]]]},
+        {TIMINGS: [[0.25]]},
     ],
 )
 def test_an_answer_that_cannot_be_read_is_no_answer(run: Any, monkeypatch: pytest.MonkeyPatch, other: Any) -> None:
     backend = TritonBackend("127.0.0.1:1", version=1, labels=LABELS, bundle_sha256="0" * 64)
     monkeypatch.setattr(backend, "_client", Answered())
-    assert run(backend.score(NOTES, timeout_seconds=1))[0].code == "R07.9"
+    scored = run(backend.score(NOTES, timeout_seconds=1))
+    assert scored.codes[0].code == "R07.9"
+    assert scored.timings == Timings(
+        0.0, 0.25, 0.5, batch_requests=3, batch_tokens=100, padded_tokens=110, num_tokens=40
+    )
     monkeypatch.setattr(backend, "_client", Answered(**other))
     with pytest.raises(BackendUnavailableError, match="cannot be read"):
         run(backend.score(NOTES, timeout_seconds=1))

@@ -32,13 +32,19 @@ def test_triton_reads_what_is_rendered() -> None:
         ("SUGGESTED", "TYPE_BOOL", [-1]),
         ("EVIDENCE", "TYPE_INT32", [-1, 4]),
         ("BUNDLE_SHA256", "TYPE_UINT8", [32]),
+        ("TIMINGS", "TYPE_FP32", [6]),
     ]
     [group] = parsed.instance_group
     assert (group.kind, group.count, list(group.gpus)) == (model_config_pb2.ModelInstanceGroup.KIND_CPU, 1, [])
     assert parsed.dynamic_batching.max_queue_delay_microseconds == 2_000
     assert parsed.dynamic_batching.default_queue_policy.max_queue_size == 64
+    assert (parsed.dynamic_batching.priority_levels, parsed.dynamic_batching.default_priority_level) == (2, 1)
+    assert parsed.dynamic_batching.priority_queue_policy[2].max_queue_size == 32
     assert list(parsed.version_policy.specific.versions) == [3]
-    assert {key: value.string_value for key, value in parsed.parameters.items()} == {"max_num_threads": "2"}
+    assert {key: value.string_value for key, value in parsed.parameters.items()} == {
+        "max_num_threads": "2",
+        "max_pass_tokens": "8192",
+    }
 
 
 def test_gpu_is_an_instance_kind_and_nothing_else() -> None:
