@@ -1,7 +1,8 @@
 """Retention: what is older than a day is emptied of clinical text; that it was there stays provable.
 
 Deletes the contents of suggestions, request and answer; their rows, hashes, decisions and audit
-entries stay. What a supervisor still has to look at is kept whatever its age.
+entries stay. What a supervisor still has to look at is kept whatever its age. A job that is not done by
+then is cancelled, and with that the text of its items is gone too.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, Engine, Select, column, delete, exists, func,
 
 from ledger.audit_log import append
 from ledger.group_commit import write
+from ledger.jobs import cancel_job, stale_jobs
 from ledger.principals import Principal, Role
 from ledger.suggestions import suggestion_contents, suggestions
 
@@ -21,6 +23,8 @@ __all__ = ["Purge", "purge"]
 PAGE_ROWS: Final = 500
 # The queue is of another package; its columns are of the one history of the database.
 _cases: Final = table("cases", column("suggestion_id"), column("state"))
+# So are the words that people wrote beside cards in their EHR.
+_comments: Final = table("cds_comments", column("suggestion_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ def purge(engine: Engine, *, before: datetime, principal: Principal) -> Purge:
         raise ValueError(f"role {principal.role.value!r} may not purge; use the key of an admin")
     if before > datetime.now(UTC):
         raise ValueError(f"before {before:%Y-%m-%d %H:%M} UTC lies in the future; give a moment in the past")
+    while write(engine, lambda connection: _cancel_jobs(connection, before=before, principal=principal)):
+        pass
     num_purged = 0
     while num_deleted := write(engine, lambda connection: _purge_page(connection, before=before, principal=principal)):
         num_purged += num_deleted
@@ -74,6 +80,7 @@ def _purge_page(connection: Connection, *, before: datetime, principal: Principa
     old = connection.scalars(_stored_before(before).where(~is_open).limit(PAGE_ROWS)).all()
     if old:
         connection.execute(delete(suggestion_contents).where(suggestion_contents.c.suggestion_id.in_(old)))
+        connection.execute(delete(_comments).where(_comments.c.suggestion_id.in_(old)))
         append(
             connection,
             principal=principal,
@@ -82,6 +89,13 @@ def _purge_page(connection: Connection, *, before: datetime, principal: Principa
             details={"before": before.astimezone(UTC).isoformat(), "num_purged": len(old)},
         )
     return len(old)
+
+
+def _cancel_jobs(connection: Connection, *, before: datetime, principal: Principal) -> int:
+    stale = stale_jobs(connection, before=before, limit=1)
+    for job_id in stale:
+        cancel_job(connection, job_id, principal=principal)
+    return len(stale)
 
 
 def _empty_write_ahead_log(engine: Engine) -> None:

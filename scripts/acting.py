@@ -32,7 +32,8 @@ def acting(engine: "Engine", *, key: str | None, data_dir: Path) -> "Principal":
         ValueError: The key is unknown or revoked, or ``local`` was revoked.
     """
     from clinical_coding.data_directory import DataDirectory
-    from ledger.principals import LOCAL_KEY_FILE, authenticate, ensure_local_key
+    from ledger.local_key import LOCAL_KEY_FILE, ensure_local_key
+    from ledger.principals import authenticate
 
     if key is None:
         path = DataDirectory.locate(data_dir).keys / LOCAL_KEY_FILE

@@ -21,7 +21,9 @@ def test_migrations_make_exactly_the_declared_tables(engine: Engine) -> None:
     # Each table is declared beside the code that fills it.
     for module in (
         "ledger.principals",
+        "ledger.federation",
         "ledger.suggestions",
+        "ledger.requests",
         "feedback.tables",
         "feedback.query_tables",
         "governance.tables",
@@ -63,7 +65,7 @@ def test_writers_that_read_first_wait_for_each_other(engine: Engine) -> None:
             if engine.dialect.name == "postgresql":
                 connection.execute(text("LOCK TABLE principals"))
             taken = len(connection.execute(select(principals.c.id)).all())
-            row = {"id": f"{taken}", "name": f"n{taken}", "role": "coder", "key_hash": f"{taken}"}
+            row = {"id": f"{taken}", "name": f"n{taken}", "role": "coder"}
             connection.execute(principals.insert().values(**row, created_at=datetime.now(UTC)))
 
     threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]

@@ -52,7 +52,7 @@ def test_entries_are_listed_with_who_did_what(chartloop: Any, tmp_path: Path) ->
     assert chartloop("keys", "create", "--role", "coder", "--name", "bob", "--key", key, *here).code == 0
     told = chartloop("audit", "list", "--json", "--limit", 1, *here)
     assert (told.json["principal"], told.json["role"], told.json["action"]) == ("ann", "admin", "key-created")
-    assert told.json["details"] == {"name": "bob", "role": "coder"}
+    assert told.json["details"].items() >= {"name": "bob", "role": "coder"}.items()
     subject = told.json["subject"]
     told = chartloop("audit", "list", "--subject", subject, "--action", "key-created", *here)
     assert told.code == 0
