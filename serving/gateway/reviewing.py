@@ -22,8 +22,9 @@ from clinical_coding.records import Encounter, Note, Setting
 from clinical_coding.suggestions import SuggestionRequest
 from serving.garbage_collection import freeze_loaded
 from serving.gateway.rules import AnswerRules
+from serving.routing import Router, RoutingFacts
 
-__all__ = ["Review", "read_notes", "review", "warm"]
+__all__ = ["Review", "read_notes", "review", "routing_facts", "warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,21 @@ def review(
     return Review(tuple(kept), len(scored) - len(kept), findings, queries, grouping or None)
 
 
+def routing_facts(
+    request: SuggestionRequest, reviewed: Review, *, read: Mapping[str, ReadNote], router: Router
+) -> RoutingFacts:
+    """Gather what the routing policy looks at, today."""
+    return router.facts(
+        request.encounter,
+        reviewed.codes,
+        read=read,
+        findings=reviewed.findings,
+        num_withheld=reviewed.num_withheld,
+        num_queries=len(reviewed.queries),
+        grouping=reviewed.grouping,
+    )
+
+
 def warm(rules: AnswerRules) -> None:
     """Review an invented stay, so that tables are read before the first real one comes; takes a second."""
     text = "Discharge diagnosis: pneumonia."
@@ -82,6 +98,7 @@ def warm(rules: AnswerRules) -> None:
     code = PredictedCode(system=CodeSystem.ICD10CM, code="J18.9", confidence=1.0, suggested=True, evidence=(span,))
     request = SuggestionRequest(record_id="warm", encounter=encounter, notes=(note,))
     review(request, [code], read=read_notes([note]), rules=rules, suggestion_id=new_id())
+    rules.router.warm()
     freeze_loaded()
 
 

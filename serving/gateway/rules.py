@@ -11,16 +11,16 @@ from clinical_coding.code_systems import CodeSystems
 from clinical_coding.edits import MedicalNecessity, Policy, load_necessity, load_policy
 from clinical_coding.queries import QueryRules, load_query_rules
 from clinical_coding.settings_file import load_settings
-from serving.gateway.routing import RoutingSettings
+from serving.routing import Router, RoutingRules
 
 __all__ = ["AnswerRules"]
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRules:
-    """Coding rules, queries and thresholds."""
+    """Coding rules, queries and the routing policy."""
 
-    routing: RoutingSettings
+    router: Router
     systems: CodeSystems
     policy: Policy
     queries: QueryRules
@@ -32,7 +32,7 @@ class AnswerRules:
         """Read the files; what is wrong in one is told with its name and field.
 
         Args:
-            routing: Thresholds of the route.
+            routing: The routing policy.
             policy: Rules of the organisation and of payers.
             queries: Indicators of documentation gaps.
             necessity: Table of procedures and the diagnoses that support them.
@@ -42,7 +42,7 @@ class AnswerRules:
             ValueError: A file is missing, is not YAML, or has a wrong or unknown field.
         """
         return cls(
-            routing=load_settings(routing, RoutingSettings),
+            router=Router(load_settings(routing, RoutingRules), systems=systems),
             systems=systems,
             policy=load_policy(policy, systems),
             queries=load_query_rules(queries),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from clinical_coding.code_systems import CodeSystems
 from clinical_coding.codes import CodeSystem, EvidenceSpan
 from clinical_coding.predictions import PredictedCode
 
@@ -28,12 +29,26 @@ def scored(text: str, **mentions: tuple[str, float]) -> tuple[PredictedCode, ...
     return tuple(sorted(codes, key=lambda code: -code.confidence))
 
 
+_ROUTINE: dict[str, dict[str, Any]] = {
+    "outpatient": {"complexity": "low"},
+    "emergency": {"emergency_level": 2},
+    "same-day-surgery": {},
+    "inpatient": {"drg": "195"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CodeSystems, "drg_weights", lambda self, on: {"193": 1.3, "195": 0.7})
+
+
 def ask(
     gateway: TestClient, text: str, *, setting: str, note_type: str = "progress-note", **more: Any
 ) -> dict[str, Any]:
     body = {
         "record_id": "r1",
-        "encounter": {"setting": setting, "specialty": "medicine", **more},
+        # A stay whose DRG weighs little, and a visit of low complexity: else the routing policy goes before the review.
+        "encounter": {"setting": setting, "specialty": "medicine", **_ROUTINE[setting], **more},
         "notes": [{"note_id": "n1", "type": note_type, "text": text}],
     }
     response = gateway.post("/v1/suggestions", json=body)

@@ -1,111 +1,171 @@
+"""Every rule of the policy that is shipped, as a client of the gateway meets it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
 
-from clinical_coding.codes import CodeSystem
-from clinical_coding.findings import Finding, Severity
+from clinical_coding.code_systems import CodeSystems
+from clinical_coding.codes import CodeSystem, EvidenceSpan
 from clinical_coding.predictions import PredictedCode
-from clinical_coding.records import Encounter, Setting
-from clinical_coding.suggestions import RouteDecision
-from serving.gateway.routing import RoutingSettings, decide_route, record_confidence
+from clinical_coding.suggestions import VersionName
+from scripts.answer_rules import load_rules
+from serving.gateway.active import ActiveVersion, ServedVersion
+from serving.gateway.settings import GatewaySettings
+from serving.routing import Router
 
-ORDER = [RouteDecision.AUTONOMOUS, RouteDecision.ASSISTED, RouteDecision.MANUAL]
-SETTINGS = RoutingSettings(autonomous_from=0.9, assisted_from=0.3)
-
-
-def code(confidence: float, *, suggested: bool) -> PredictedCode:
-    return PredictedCode(system=CodeSystem.ICD10CM, code="I10", confidence=confidence, suggested=suggested)
-
-
-def visit(setting: str = "outpatient") -> Encounter:
-    return Encounter(setting=Setting(setting), specialty="cardiology")
-
-
-codes = st.lists(st.builds(lambda c, s: code(c, suggested=s), st.floats(0, 1), st.booleans()), max_size=8)
+RULES = load_rules(Path("none"))
+VISIT = "Follow-up of essential hypertension. Blood pressure at goal. Continue lisinopril."
+STAY = "Discharge diagnosis: pneumonia. Treated with ceftriaxone."
+WEIGHTS = {"195": 0.7, "193": 1.3, "003": 19.0}
+ROUTINE = {"setting": "outpatient", "specialty": "cardiology", "complexity": "low", "age": 60, "sex": "F"}
+INPATIENT = {"setting": "inpatient", "specialty": "medicine", "age": 60, "sex": "F", "service_start": "2025-11-02"}
+INPATIENT |= {"service_end": "2025-11-06"}
 
 
-@pytest.mark.parametrize(
-    ("scored", "expected"),
-    [
-        ([], 0.0),
-        ([(0.2, False)], 0.0),
-        ([(0.8, True)], 0.8),
-        ([(0.9, True), (0.6, True)], 0.6),
-        ([(0.9, True), (0.25, False)], 0.75),
-        ([(0.6, True), (0.25, False)], 0.6),
-    ],
-)
-def test_record_confidence_by_hand(scored: list[tuple[float, bool]], expected: float) -> None:
-    assert record_confidence([code(c, suggested=s) for c, s in scored]) == pytest.approx(expected)
+def scored(text: str, **mentions: str) -> list[PredictedCode]:
+    """Codes that the model is sure of, each with the words that it points at: ``icd10cm_I10="hypertension"``."""
+    codes = []
+    for name, mention in mentions.items():
+        system, _, number = name.partition("_")
+        start = text.index(mention)
+        codes.append(
+            PredictedCode(
+                system=CodeSystem(system),
+                code=number.replace("_", "."),
+                confidence=0.99,
+                suggested=True,
+                evidence=(EvidenceSpan(note_id="n1", start=start, end=start + len(mention)),),
+            )
+        )
+    return codes
 
 
-@given(codes, st.floats(0, 1), st.booleans())
-def test_one_more_decision_never_raises_confidence(
-    scored: list[PredictedCode], confidence: float, suggested: bool
+@pytest.fixture
+def route(
+    make_app: Callable[..., TestClient], engine: Engine, key: str, primary: Any, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """Ask for a suggestion of some codes, under the shipped policy and a few lines more; give the whole answer."""
+
+    def route_(text: str, encounter: dict[str, Any], watch_list: Any = (), **mentions: str) -> dict[str, Any]:
+        monkeypatch.setattr(CodeSystems, "drg_weights", lambda self, on: WEIGHTS)
+        monkeypatch.setattr(CodeSystems, "changed_since", lambda self, system, day: frozenset({"R05.9"}))
+        policy = RULES.router.rules.model_dump() | {"watch_list": watch_list}
+        router = Router(type(RULES.router.rules).model_validate(policy), systems=RULES.systems)
+        served = ServedVersion.join(
+            VersionName(name="clinical-coder", number=3, alias=None, bundle_sha256="a" * 64),
+            labels=(),
+            primary=primary,
+            fallback=None,
+            settings=GatewaySettings(),
+            rules=replace(RULES, router=router),
+        )
+        client = make_app(engine, active=ActiveVersion(served))
+        primary.codes = scored(text, **mentions)
+        body = {"record_id": "r1", "encounter": encounter, "notes": [{"note_id": "n1", "text": text}]}
+        response = client.post("/v1/suggestions", json=body, headers={"Authorization": f"Bearer {key}"})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    return route_
+
+
+EMERGENCY = ROUTINE | {"setting": "emergency", "specialty": "emergency-medicine"}
+SURGERY = ROUTINE | {"setting": "same-day-surgery", "specialty": "general-surgery"}
+COUGH = "Cough for two days. Lungs clear. Discharged home."
+HERNIA = "Right inguinal hernia. Open repair of inguinal hernia done."
+INFECTION = "Wound infection after surgery."
+DIABETES = "Type 2 diabetes mellitus. Type 1 diabetes mellitus."
+HEART = "Heart failure, on furosemide."
+I10 = {"icd10cm_I10": "hypertension"}
+J18_9 = {"icd10cm_J18_9": "pneumonia"}
+
+# The rule, the route that is taken, the note, the encounter, the codes; and a watch list where one is needed.
+CASES: list[tuple[str, str, str, dict[str, Any], dict[str, str]]] = [
+    ("outpatient-not-routine", "assisted", VISIT, ROUTINE | {"complexity": "moderate"}, I10),
+    ("outpatient-not-routine", "assisted", VISIT, ROUTINE | {"complexity": None}, I10),
+    ("emergency-level-4-up", "assisted", COUGH, EMERGENCY | {"emergency_level": 4}, {"icd10cm_I10": "Cough"}),
+    ("emergency-level-4-up", "assisted", COUGH, EMERGENCY, {"icd10cm_I10": "Cough"}),
+    ("emergency-level-4-up", "assisted", COUGH, EMERGENCY | {"emergency_level": 2}, {"cpt_99284": "Discharged"}),
+    ("surgery-not-single", "assisted", HERNIA, SURGERY, {"icd10cm_K40_90": "inguinal hernia"}),
+    ("surgery-not-single", "assisted", HERNIA, SURGERY, {"cpt_49505": "repair", "cpt_49650": "Open"}),
+    ("inpatient-needs-coder", "assisted", STAY, INPATIENT, J18_9),
+    ("drg-weight-high", "manual", STAY, INPATIENT | {"drg": "3"}, J18_9),
+    ("drg-weight-unknown", "manual", STAY, INPATIENT | {"drg": "500"}, J18_9),
+    ("drg-weight-unknown", "manual", VISIT, INPATIENT, I10),
+    ("complication-flagged", "manual", VISIT, ROUTINE | {"flags": ["complication"]}, I10),
+    ("complication-of-care", "manual", INFECTION, ROUTINE, {"icd10cm_T81_41XA": "Wound infection"}),
+    ("experimental-flagged", "assisted", VISIT, ROUTINE | {"flags": ["investigational"]}, I10),
+    ("experimental-code", "assisted", VISIT, ROUTINE, {"cpt_0042T": "hypertension"}),
+    ("experimental-in-note", "assisted", f"{VISIT} Enrolled in a clinical\ntrial.", ROUTINE, I10),
+    ("code-changed-lately", "assisted", COUGH, ROUTINE, {"icd10cm_R05_9": "Cough"}),
+    ("blocking-finding", "assisted", DIABETES, ROUTINE, {"icd10cm_E11_9": "Type 2", "icd10cm_E10_9": "Type 1"}),
+    ("code-withheld", "assisted", f"Denies chest pain. {VISIT}", ROUTINE, I10 | {"icd10cm_R07_9": "chest pain"}),
+    ("documentation-gap", "assisted", HEART, INPATIENT | {"drg": "195"}, {"icd10cm_I50_9": "Heart failure"}),
+    ("high-cost-drg", "manual", STAY, INPATIENT | {"drg": "003"}, J18_9),
+]
+
+
+@pytest.mark.parametrize(("rule", "decision", "text", "encounter", "codes"), CASES)
+def test_each_rule_of_the_shipped_policy(
+    route: Callable[..., dict[str, Any]],
+    rule: str,
+    decision: str,
+    text: str,
+    encounter: dict[str, Any],
+    codes: dict[str, str],
 ) -> None:
-    before, after = record_confidence(scored), record_confidence([*scored, code(confidence, suggested=suggested)])
-    assert 0 <= after <= 1
-    assert after <= before or not any(one.suggested for one in scored)
+    answer = route(text, encounter, **codes)
+    assert rule in answer["route"]["rules"]
+    assert "confidence-reaches-threshold" in answer["route"]["rules"]
+    # A rule may fire beside a more cautious one; alone it gives the route that its line names.
+    assert answer["route"]["decision"] == decision
+    assert (answer["codes"] == []) is (answer["route"]["decision"] == "manual")
+
+
+def test_no_rule_of_the_shipped_policy_is_left_out() -> None:
+    assert {case[0] for case in CASES} == {rule.name for rule in RULES.router.rules.rules}
+    assert all(rule.effective_from is None for rule in RULES.router.rules.rules)
 
 
 @pytest.mark.parametrize(
-    ("setting", "confidence", "decision", "rules"),
+    ("text", "encounter", "codes"),
     [
-        ("outpatient", 0.9, "autonomous", ("confidence-reaches-threshold",)),
-        ("outpatient", 0.89, "assisted", ("confidence-below-threshold",)),
-        ("outpatient", 0.3, "assisted", ("confidence-below-threshold",)),
-        ("outpatient", 0.29, "manual", ("confidence-too-low",)),
-        ("inpatient", 0.99, "assisted", ("confidence-reaches-threshold", "inpatient-needs-coder")),
-        ("inpatient", 0.1, "manual", ("confidence-too-low", "inpatient-needs-coder")),
+        (VISIT, ROUTINE, I10),
+        (COUGH, EMERGENCY | {"emergency_level": 3}, {"icd10cm_I10": "Cough"}),
+        (COUGH, EMERGENCY, {"cpt_99283": "Discharged"}),
+        (HERNIA, SURGERY, {"icd10cm_K40_90": "inguinal hernia", "cpt_49505": "repair"}),
+        # Denied is not affirmed.
+        (f"{VISIT} No experimental treatment was given.", ROUTINE, I10),
     ],
 )
-def test_each_rule(setting: str, confidence: float, decision: str, rules: tuple[str, ...]) -> None:
-    route = decide_route(visit(setting), codes=[code(confidence, suggested=True)], settings=SETTINGS)
-    assert (route.decision, route.rules, route.record_confidence) == (decision, rules, confidence)
-
-
-BLOCKING = Finding(rule="r", severity=Severity.BLOCKING, codes=("icd10cm:I10",), explanation="e", source="s", fix=None)
+def test_what_is_routine_is_coded_by_the_model_alone(
+    route: Callable[..., dict[str, Any]], text: str, encounter: dict[str, Any], codes: dict[str, str]
+) -> None:
+    answer = route(text, encounter, **codes)
+    assert answer["route"] == {
+        "decision": "autonomous",
+        "rules": ["confidence-reaches-threshold"],
+        "record_confidence": 0.99,
+    }
 
 
 @pytest.mark.parametrize(
-    ("given", "rule"),
+    ("line", "encounter", "rule"),
     [
-        ({"findings": [BLOCKING]}, "blocking-finding"),
-        ({"num_withheld": 1}, "code-withheld"),
-        ({"num_queries": 1}, "documentation-gap"),
+        ({"provider_id": "d7"}, {"provider_id": "d7"}, "provider-on-watch-list"),
+        ({"payer": "medicare"}, {"payer": "medicare"}, "payer-on-watch-list"),
     ],
 )
-def test_what_a_person_must_settle_is_never_autonomous(given: dict[str, Any], rule: str) -> None:
-    sure = [code(1.0, suggested=True)]
-    route = decide_route(visit(), codes=sure, settings=SETTINGS, **given)
-    assert (route.decision, route.rules) == ("assisted", ("confidence-reaches-threshold", rule))
-    doubtful = decide_route(visit(), codes=[code(0.1, suggested=True)], settings=SETTINGS, **given)
-    assert doubtful.decision == "manual"
-
-
-@pytest.mark.parametrize("severity", [Severity.INFO, Severity.WARNING])
-def test_lesser_findings_change_no_route(severity: Severity) -> None:
-    lesser = BLOCKING.model_copy(update={"severity": severity})
-    route = decide_route(visit(), codes=[code(1.0, suggested=True)], settings=SETTINGS, findings=[lesser])
-    assert route.decision == "autonomous"
-
-
-def test_nothing_suggested_is_manual() -> None:
-    route = decide_route(visit(), codes=[code(0.2, suggested=False)], settings=SETTINGS)
-    assert (route.decision, route.rules, route.record_confidence) == ("manual", ("no-code-suggested",), 0.0)
-
-
-@given(codes)
-def test_inpatients_are_never_less_cautious(scored: list[PredictedCode]) -> None:
-    there, here = (
-        decide_route(visit(s), codes=scored, settings=SETTINGS).decision for s in ("inpatient", "outpatient")
-    )
-    assert ORDER.index(there) >= max(ORDER.index(here), ORDER.index(RouteDecision.ASSISTED))
-
-
-def test_thresholds_out_of_order_are_refused() -> None:
-    with pytest.raises(ValidationError, match=r"assisted_from 0\.5 must not exceed autonomous_from 0\.4"):
-        RoutingSettings(autonomous_from=0.4, assisted_from=0.5)
+def test_whoever_is_on_the_watch_list_is_coded_by_people_for_a_while(
+    route: Callable[..., dict[str, Any]], line: dict[str, str], encounter: dict[str, str], rule: str
+) -> None:
+    watched = line | {"reason": "Denials rose.", "effective_to": date.today()}
+    answer = route(VISIT, ROUTINE | encounter, [watched], **I10)
+    assert (answer["route"]["decision"], answer["route"]["rules"][1:]) == ("assisted", [rule])
