@@ -15,7 +15,16 @@ from clinical_coding.codes import CodeSystem
 from clinical_coding.manifest import Sha256
 from clinical_coding.records import SCHEMA_VERSION
 
-__all__ = ["BaseModelName", "Bundle", "Calibration", "Label", "Windowing", "read_bundle", "read_labels"]
+__all__ = [
+    "BaseModelName",
+    "Bundle",
+    "Calibration",
+    "Label",
+    "Windowing",
+    "read_bundle",
+    "read_labels",
+    "read_reference",
+]
 
 BUNDLE_FILE = "bundle.json"
 LABELS_FILE = "labels.json"
@@ -114,6 +123,11 @@ def read_bundle(folder: Path) -> tuple[Bundle, str]:
                 f"bundle file {name} does not have the SHA-256 that {index_path} states; fetch the version again"
             )
     return bundle, sha256_of_file(index_path)
+
+
+def read_reference(folder: Path) -> dict[str, dict[str, float]]:
+    """Read the histograms of a bundle that was verified before (``read_bundle``)."""
+    return Bundle.model_validate_json((folder / BUNDLE_FILE).read_bytes()).reference
 
 
 def read_labels(folder: Path) -> tuple[Label, ...]:

@@ -1,7 +1,7 @@
 """A suggestion as the gateway answers it, and the request it answers (stage 7)."""
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,9 @@ from clinical_coding.physician_queries import PhysicianQuery
 from clinical_coding.records import SCHEMA_VERSION, Encounter, Identifier, Note
 
 __all__ = [
+    "PRE_CODING_RULE",
     "Alternative",
+    "Latency",
     "Route",
     "RouteDecision",
     "SuggestedCode",
@@ -23,7 +25,11 @@ __all__ = [
     "VersionName",
 ]
 
+PRE_CODING_RULE: Final = "pre-coding-check"
+"""Stands in the place of a route's rules where only the documentation was checked, and no codes are kept."""
+
 Confidence = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[float, Field(ge=0)]
 
 
 class SuggestionRequest(Artefact):
@@ -95,6 +101,21 @@ class SuggestedCode(Artefact):
     alternatives: tuple[Alternative, ...]
 
 
+class Latency(Artefact):
+    """Where the time of an answer went, in milliseconds; storing it, which comes last, is not included."""
+
+    admitted_ms: Milliseconds
+    """From the first byte of the request until its work began."""
+    queued_ms: Milliseconds
+    """Waiting for a batch of the model; 0 where the model does not tell."""
+    model_ms: Milliseconds
+    """From asking the model to its answer, without the waiting for a batch."""
+    review_ms: Milliseconds
+    """Coding rules, queries, route and evidence text, after the model's answer."""
+    total_ms: Milliseconds
+    """From the first byte of the request until the suggestion was made."""
+
+
 class Suggestion(Artefact):
     """The answer to a suggestion request."""
 
@@ -112,3 +133,5 @@ class Suggestion(Artefact):
     grouping: Grouping | None = None
     """The working DRG of an inpatient stay; null elsewhere, and where no note names a final diagnosis."""
     trace_id: str
+    latency: Latency | None = None
+    """Null in suggestions that were made before it was measured."""

@@ -35,6 +35,11 @@ def check_decision(decision: Decision, *, shown: Shown, reasons: ReasonCodes, sy
             "suggestion_id: the content of this suggestion was purged, so that it cannot be decided any more; "
             "ask for a new suggestion"
         )
+    if shown.is_check:
+        raise InvalidError(
+            "suggestion_id: this is a check of the documentation, which suggests no codes; ask for a suggestion, "
+            "and decide on that"
+        )
     named: set[str] = set()
     brought_in: set[str] = set()
     for position, code in enumerate(decision.codes):

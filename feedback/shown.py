@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, bindparam, case, select
 
 from clinical_coding.code_systems import date_of_coding
 from clinical_coding.records import Encounter, Setting
-from clinical_coding.suggestions import RouteDecision
+from clinical_coding.suggestions import PRE_CODING_RULE, RouteDecision
 from ledger.suggestions import suggestion_contents, suggestions
 
 __all__ = ["Shown", "load_shown"]
@@ -60,6 +60,8 @@ class Shown:
     content_sha256: str
     keys: frozenset[str] | None
     """The label keys of all its codes; null when its content was purged."""
+    is_check: bool = False
+    """True for a check of the documentation alone, which holds no codes to decide on."""
 
 
 def load_shown(connection: Connection, suggestion_ids: Iterable[str]) -> dict[str, Shown]:
@@ -71,23 +73,24 @@ def load_shown(connection: Connection, suggestion_ids: Iterable[str]) -> dict[st
     # PostgreSQL refuses some characters, such as null, in any text; no id holds one.
     asked = {suggestion_id for suggestion_id in suggestion_ids if suggestion_id.isprintable()}
     rows = connection.execute(_SHOWN, {"ids": list(asked)})
-    return {
-        row.id: Shown(
-            suggestion_id=row.id,
-            route=RouteDecision(row.route),
-            specialty=row.specialty,
-            date_of_coding=_date_of_coding(row.request, service_start=row.service_start),
-            content_sha256=row.content_sha256,
-            keys=None if row.suggestion is None else _keys(row.suggestion),
-        )
-        for row in rows
-    }
+    return {row.id: _shown(row) for row in rows}
+
+
+def _shown(row: Any) -> Shown:
+    # Written by us from a validated suggestion, so that it need not be validated again.
+    suggestion = None if row.suggestion is None else json.loads(row.suggestion)
+    return Shown(
+        suggestion_id=row.id,
+        route=RouteDecision(row.route),
+        specialty=row.specialty,
+        date_of_coding=_date_of_coding(row.request, service_start=row.service_start),
+        content_sha256=row.content_sha256,
+        keys=None
+        if suggestion is None
+        else frozenset(f"{code['system']}:{code['code']}" for code in suggestion["codes"]),
+        is_check=suggestion is not None and PRE_CODING_RULE in suggestion["route"]["rules"],
+    )
 
 
 def _date_of_coding(request: str | None, *, service_start: date | None) -> date | None:
     return service_start if request is None else date_of_coding(_Asked.model_validate_json(request).encounter)
-
-
-def _keys(suggestion: str) -> frozenset[str]:
-    # Written by us from a validated suggestion, so that it need not be validated again.
-    return frozenset(f"{code['system']}:{code['code']}" for code in json.loads(suggestion)["codes"])

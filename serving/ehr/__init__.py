@@ -1,0 +1,1 @@
+"""Interfaces to the electronic health record: CDS Hooks and FHIR R4."""
