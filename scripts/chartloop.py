@@ -13,9 +13,11 @@ from scripts import (
     audit,
     codes,
     feedback,
+    jobs,
     keys,
     queries,
     records,
+    routing,
     serving_commands,
     training_commands,
     versions,
@@ -32,7 +34,8 @@ app = typer.Typer(
     help="""Train, serve and govern the model that suggests medical codes from clinical notes.
 
     Usual order: [bold]train[/bold] a version, look at it with [bold]versions list[/bold] and [bold]evaluate[/bold],
-    [bold]serve[/bold] it, ask it with [bold]suggest[/bold], answer with [bold]decide[/bold]; [bold]queries[/bold]
+    [bold]serve[/bold] it, ask it with [bold]suggest[/bold] or [bold]jobs[/bold], answer with
+    [bold]decide[/bold]; [bold]queries[/bold]
     asks physicians, [bold]codes[/bold] knows the code systems and their rules; [bold]feedback[/bold]
     turns adjudicated answers into the next training set, and [bold]versions compare[/bold] and
     [bold]versions promote[/bold] put the next version in the first one's place.
@@ -41,8 +44,10 @@ app = typer.Typer(
 training_commands.add_to(app)
 serving_commands.add_to(app)
 app.add_typer(feedback.app, name="feedback")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(queries.app, name="queries")
 app.add_typer(codes.app, name="codes")
+app.add_typer(routing.app, name="routing")
 versions_extend.add_to(versions.app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(records.app, name="records")

@@ -86,7 +86,7 @@ def local_key(key: str | None, *, data_dir: Path) -> str:
         ValueError: There is neither.
     """
     from clinical_coding.data_directory import DataDirectory
-    from ledger.principals import LOCAL_KEY_FILE
+    from ledger.local_key import LOCAL_KEY_FILE
 
     if key is not None:
         return key

@@ -58,7 +58,7 @@ def suggested(
                 encounter=record.encounter,
                 notes=record.notes,
             )
-            scored, read = Scored(codes, degraded=False), read_notes(request.notes)
+            scored, read = Scored(codes, degraded=False, timings=None, waited_seconds=0.0), read_notes(request.notes)
             suggestion = builder.build(request, scored=scored, read=read, trace_id=new_id())
             yield Simulated(request, suggestion, record.keys())
 

@@ -17,8 +17,10 @@ from scripts.answer_rules import (
     RoutingFile,
     load_rules,
 )
+from scripts.answered_lines import write_answers
 from scripts.deciding import decide, local_key
 from scripts.options import CONFIGS, DEFAULT_DATA_DIR, AsJson, DatabaseUrl, DataDir, print_json
+from scripts.serving_watch import watch
 
 __all__ = ["add_to"]
 
@@ -32,12 +34,16 @@ class BackendChoice(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Put the commands on the root."""
-    app.command()(serve)
+    serving = typer.Typer()
+    serving.callback(invoke_without_command=True)(serve)
+    serving.command()(watch)
+    app.add_typer(serving, name="serve")
     app.command()(suggest)
     app.command()(decide)
 
 
 def serve(
+    context: typer.Context,
     version: Annotated[
         str | None,
         typer.Option(
@@ -45,14 +51,30 @@ def serve(
             help="champion, candidate, a number, or a bundle's folder; default: whoever is champion, followed hot.",
         ),
     ] = None,
-    port: Annotated[int, typer.Option("--port", help="Of the gateway, on 127.0.0.1.")] = 8080,
+    port: Annotated[int, typer.Option("--port", help="Of the gateway.")] = 8080,
+    host: Annotated[
+        str, typer.Option("--host", help="Of the gateway; beyond this machine only with TLS or --behind-tls-proxy.")
+    ] = "127.0.0.1",
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", help="Chain of certificates (PEM): speak TLS, 1.2 or newer.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Key of the certificate (PEM).")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option("--tls-client-ca", help="Who must have signed each client's certificate (PEM).")
+    ] = None,
+    behind_tls_proxy: Annotated[
+        bool, typer.Option("--behind-tls-proxy", help="A proxy in front of the gateway encrypts.")
+    ] = False,
     triton_grpc_port: Annotated[int, typer.Option("--triton-grpc-port", help="Of the Triton that is started.")] = 8001,
     triton_metrics_port: Annotated[int, typer.Option("--triton-metrics-port", help="Of that Triton's metrics.")] = 8002,
     backend: Annotated[
         BackendChoice, typer.Option("--backend", help="triton, or local for the fallback worker alone.")
     ] = BackendChoice.TRITON,
     triton_url: Annotated[
-        str | None, typer.Option("--triton-url", help="host:port of a Triton that runs elsewhere; not encrypted.")
+        str | None,
+        typer.Option(
+            "--triton-url", help="host:port of a Triton that runs elsewhere; TLS: see triton.tls in --config."
+        ),
     ] = None,
     config: Annotated[Path, typer.Option("--config", help="Gateway, fallback and Triton settings.")] = (
         CONFIGS / "serving.yaml"
@@ -76,10 +98,14 @@ def serve(
     request; a version that is named stays. Example: [bold]chartloop serve --port 8080[/bold], then
     [bold]chartloop suggest FILE[/bold] in another terminal. Ctrl-C ends everything.
     """
+    if context.invoked_subcommand is not None:
+        return
+
     from feedback.settings import load_feedback, load_reasons
     from governance.promotion import reconcile, resolve_champion
     from governance.versions import resolve_default, resolve_version
     from ledger.engine import ledger
+    from serving.listening import Listening
     from serving.serve import serve as run
     from serving.settings import load_serving
 
@@ -106,6 +132,13 @@ def serve(
         reasons=known_reasons,
         follows_champion=version is None,
         port=port,
+        listening=Listening(
+            host=host,
+            certificate=tls_certificate,
+            key=tls_key,
+            client_ca=tls_client_ca,
+            is_behind_tls_proxy=behind_tls_proxy,
+        ),
         backend=backend.value,
         triton_url=triton_url,
         triton_grpc_port=triton_grpc_port,
@@ -116,8 +149,14 @@ def serve(
 
 def suggest(
     file: Annotated[
-        Path, typer.Argument(help="A suggestion request or coded record as JSON, or a note as plain text.")
+        Path,
+        typer.Argument(
+            help="A suggestion request or coded record as JSON, or a note as plain text; with --bulk one JSON a line."
+        ),
     ],
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="Many requests, one a line; answers go to standard output, one a line.")
+    ] = False,
     url: Annotated[str, typer.Option("--url", help="The gateway.")] = "http://127.0.0.1:8080",
     key: Annotated[
         str | None, typer.Option("--key", envvar="CHARTLOOP_KEY", help="Your key; default: the local one.")
@@ -129,12 +168,17 @@ def suggest(
 ) -> None:
     """Ask the gateway for codes, and show the note with the evidence for each in colour.
 
-    Example: [bold]chartloop suggest note.txt --setting emergency --specialty emergency-medicine[/bold]
+    Example: [bold]chartloop suggest note.txt --setting emergency --specialty emergency-medicine[/bold], or
+    [bold]chartloop suggest night.jsonl --bulk > answers.jsonl[/bold], which exits with 1 when one was refused.
     """
     from serving.client import Client
     from serving.highlight import render
-    from serving.request_file import read_request
+    from serving.request_file import read_request, read_requests
 
+    if bulk:
+        with Client(url, local_key(key, data_dir=data_dir)) as client:
+            num_failed = write_answers(client.suggest_many(read_requests(file)))
+        raise typer.Exit(1 if num_failed else 0)
     request = read_request(file, setting=setting, specialty=specialty)
     with Client(url, local_key(key, data_dir=data_dir)) as client:
         suggestion = client.suggest(request)

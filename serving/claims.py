@@ -45,8 +45,8 @@ def claim_data_directory(data: DataDirectory) -> Iterator[None]:
 
 
 @contextmanager
-def claim_port(port: int) -> Iterator[socket.socket]:
-    """Take the gateway's port on loopback before anything slow starts.
+def claim_port(port: int, *, host: str = HOST) -> Iterator[socket.socket]:
+    """Take the gateway's port before anything slow starts.
 
     Raises:
         ValueError: It is in use, or is no port.
@@ -56,12 +56,12 @@ def claim_port(port: int) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((HOST, port))
+            listener.bind((host, port))
             listener.listen(_BACKLOG)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ValueError(
-                f"port {port}, for the gateway, cannot be opened on {HOST} ({reason}); "
+                f"port {port}, for the gateway, cannot be opened on {host} ({reason}); "
                 "stop what holds it, or choose another with --port"
             ) from None
         yield listener

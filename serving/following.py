@@ -16,12 +16,13 @@ from rich.console import Console
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from clinical_coding.bundle import read_bundle, read_labels
+from clinical_coding.bundle import read_bundle, read_labels, read_reference
 from clinical_coding.registered_version import VersionAlias
 from clinical_coding.suggestions import VersionName
 from governance.promotion import Promotion, current_champion, resolve_champion
 from governance.versions import ResolvedVersion
 from serving.backends import BackendError
+from serving.drift import Drift
 from serving.gateway.active import ActiveVersion, ServedVersion
 from serving.gateway.rules import AnswerRules
 from serving.hosts import Host, OpenVersion
@@ -56,7 +57,7 @@ def check_reach(bundle: Path, *, settings: ServingSettings) -> None:
 
 
 def join_version(opened: OpenVersion, *, settings: ServingSettings, rules: AnswerRules) -> ServedVersion:
-    """Put together what answers in a version's name; reads its labels."""
+    """Put together what answers in a version's name; reads its labels and what it was trained on."""
     return ServedVersion.join(
         opened.resolved.version,
         labels=read_labels(opened.resolved.folder),
@@ -64,6 +65,7 @@ def join_version(opened: OpenVersion, *, settings: ServingSettings, rules: Answe
         fallback=opened.fallback,
         settings=settings.gateway,
         rules=rules,
+        drift=Drift(read_reference(opened.resolved.folder), settings=settings.observability.drift),
     )
 
 

@@ -18,6 +18,7 @@ from serving.claims import HOST, choose_ports
 from serving.fallback.client import FallbackBackend
 from serving.gateway.app import Gauges
 from serving.settings import TritonSettings
+from serving.triton.config import TritonTls
 from serving.workers import Workers
 
 if TYPE_CHECKING:
@@ -171,8 +172,9 @@ class ExternalTriton:
     Whoever runs it loads the version under its number and drops old ones; here it is only asked.
     """
 
-    def __init__(self, address: str, *, timeout_seconds: float) -> None:
+    def __init__(self, address: str, *, timeout_seconds: float, tls: TritonTls | None = None) -> None:
         self.address = address
+        self._tls = tls
         self._timeout_seconds = timeout_seconds
         self._open: list[TritonBackend] = []
 
@@ -182,7 +184,11 @@ class ExternalTriton:
 
         labels = await asyncio.to_thread(read_labels, resolved.folder)
         backend = TritonBackend(
-            self.address, version=_number(resolved), labels=labels, bundle_sha256=resolved.version.bundle_sha256
+            self.address,
+            version=_number(resolved),
+            labels=labels,
+            bundle_sha256=resolved.version.bundle_sha256,
+            tls=self._tls,
         )
         try:
             await backend.check(timeout_seconds=self._timeout_seconds)
@@ -233,6 +239,7 @@ class EmbeddedTriton:
             gpus=settings.gpus,
             max_batch_size=settings.max_batch_size,
             max_num_threads=settings.max_num_threads,
+            max_pass_tokens=settings.max_pass_tokens,
             dynamic_batching=settings.dynamic_batching,
         )
         self._server: TritonServer | None = None

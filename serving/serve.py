@@ -5,6 +5,7 @@ ended, in the reverse order, whether the end is a signal or a failure half-way.
 """
 
 import asyncio
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from typing import Final, Literal
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
 from rich.console import Console
 from sqlalchemy import Engine
 
@@ -24,17 +24,19 @@ from clinical_coding.suggestions import VersionName
 from feedback.settings import FeedbackSettings, ReasonCodes
 from governance.versions import ResolvedVersion
 from ledger.engine import ledger
-from ledger.principals import LOCAL_KEY_FILE, ensure_local_key
+from ledger.local_key import LOCAL_KEY_FILE, ensure_local_key
 from serving.backends import BackendError
-from serving.claims import HOST, claim_data_directory, claim_port
+from serving.claims import claim_data_directory, claim_port
 from serving.following import Follower, check_reach, describe_version, join_version
 from serving.gateway.active import ActiveVersion
-from serving.gateway.app import create_app
+from serving.gateway.app import Gauges, create_app
 from serving.gateway.reviewing import warm
 from serving.gateway.rules import AnswerRules
 from serving.hosts import EmbeddedTriton, ExternalTriton, Host, LocalHost, OpenVersion, TritonHost
+from serving.listening import Listening
 from serving.logs import configure_logs
 from serving.settings import ServingSettings
+from serving.tracing import make_provider, tracing
 from serving.workers import Workers
 
 __all__ = ["serve"]
@@ -58,6 +60,7 @@ class _Plan:
     triton_url: str | None
     triton_ports: tuple[int, int]
     """Of gRPC and of Triton's own metrics."""
+    listening: Listening
 
 
 def serve(
@@ -71,13 +74,14 @@ def serve(
     reasons: ReasonCodes,
     follows_champion: bool = False,
     port: int = 8080,
+    listening: Listening | None = None,
     backend: Literal["triton", "local"] = "triton",
     triton_url: str | None = None,
     triton_grpc_port: int = 8001,
     triton_metrics_port: int = 8002,
     database_url: str | None = None,
 ) -> None:
-    """Serve a version on loopback until SIGTERM or SIGINT; return when everything has ended.
+    """Serve a version until SIGTERM or SIGINT; return when everything has ended.
 
     Prints one line on standard output, ``ready: URL (…)``, once a suggestion would be answered, and
     ``serving: version 2, champion (bundle …)`` each time another one has taken its place.
@@ -94,9 +98,10 @@ def serve(
         follows_champion: Serve whoever becomes champion, hot. On another's Triton it takes the version's
             place once it answers there, under its number; whoever runs that Triton loads and drops versions.
         port: Of the gateway; 0 takes a free one.
+        listening: Address and TLS of the gateway; loopback without TLS when None.
         backend: ``triton``, or ``local`` for the worker process alone.
-        triton_url: ``host:port`` of a Triton that somebody else runs; none is started then. The channel
-            is not encrypted, so the Triton must be on this machine or on a network that may see notes.
+        triton_url: ``host:port`` of a Triton that somebody else runs; none is started then. Without
+            ``triton.tls`` it must be on this machine or on a network that may see notes.
         triton_grpc_port: Of the embedded Triton; 0 takes a free one.
         triton_metrics_port: Of the embedded Triton's own metrics; 0 takes a free one.
         database_url: PostgreSQL, or SQLite elsewhere; ``<data_dir>/chartloop.db`` when None.
@@ -119,14 +124,21 @@ def serve(
         backend,
         triton_url,
         (triton_grpc_port, triton_metrics_port),
+        listening or Listening(),
     )
-    with claim_data_directory(data), claim_port(port) as listener:
+    plan.listening.check()
+    if triton_url is not None and settings.triton.tls is not None:
+        settings.triton.tls.check()
+    with claim_data_directory(data), claim_port(port, host=plan.listening.host) as listener:
         configure_logs()
         with ledger(data.root, url=database_url) as engine:
             if not ensure_local_key(engine, data.keys / LOCAL_KEY_FILE):
                 _log.warning("local-key-revoked")
+            observability = settings.observability
+            traces = make_provider(otlp_endpoint=observability.otlp_endpoint, sample_share=observability.sample_share)
             try:
-                asyncio.run(_run(plan, listener=listener, engine=engine))
+                with tracing(traces):
+                    asyncio.run(_run(plan, listener=listener, engine=engine))
             except BackendError as error:
                 remedy = (
                     f"see the logs below {data.root}" if triton_url is None else f"check the Triton at {triton_url}"
@@ -166,7 +178,11 @@ def _host(plan: _Plan) -> Host:
         return LocalHost(Workers(chosen.model_copy(update={"mode": "warm"}), log_path=log_path))
     triton: EmbeddedTriton | ExternalTriton
     if plan.triton_url is not None:
-        triton = ExternalTriton(plan.triton_url, timeout_seconds=plan.settings.gateway.deadline_seconds)
+        triton = ExternalTriton(
+            plan.triton_url,
+            timeout_seconds=plan.settings.gateway.deadline_seconds,
+            tls=plan.settings.triton.tls,
+        )
     else:
         triton = EmbeddedTriton(
             plan.settings.triton,
@@ -196,16 +212,17 @@ async def _answer(plan: _Plan, opened: OpenVersion, *, host: Host, listener: soc
         feedback=plan.feedback,
         reasons=plan.reasons,
         systems=plan.rules.systems,
-        gauges=host.gauges(),
+        gauges={**host.gauges(), **_disk_gauge(plan.data)},
+        ehr=plan.settings.ehr,
     )
-    server = _Server(_configure(app))
+    server = _Server(plan.listening.configure(app, timeout_graceful_shutdown=_DRAIN_SECONDS))
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
     following: asyncio.Task[None] | None = None
     try:
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if not serving.done():
-            _say_ready(plan.first.version, port=listener.getsockname()[1], description=host.describe(opened))
+            _say_ready(plan, port=listener.getsockname()[1], description=host.describe(opened))
         if plan.follows_champion:
             follower = Follower(
                 active,
@@ -222,21 +239,17 @@ async def _answer(plan: _Plan, opened: OpenVersion, *, host: Host, listener: soc
         if following is not None:
             following.cancel()
             await asyncio.wait({following})
+        active.is_draining = True
+        await asyncio.sleep(plan.settings.gateway.drain_seconds)
         server.should_exit = True
         await serving
 
 
-def _configure(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
+def _disk_gauge(data: DataDirectory) -> Gauges:
+    return {"data_free_bytes": ("Bytes free below the data directory.", lambda: shutil.disk_usage(data.root).free)}
 
 
-def _say_ready(version: VersionName, *, port: int, description: str) -> None:
-    line = f"ready: http://{HOST}:{port} ({describe_version(version)}; {description})"
+def _say_ready(plan: _Plan, *, port: int, description: str) -> None:
+    url = f"{plan.listening.url_scheme}://{plan.listening.host}:{port}"
+    line = f"ready: {url} ({describe_version(plan.first.version)}; {description})"
     Console().print(line, soft_wrap=True, markup=False, highlight=False)

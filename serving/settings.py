@@ -6,11 +6,13 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from clinical_coding.settings_file import load_settings
-from serving.fallback.client import FallbackSettings
+from serving.drift import DriftSettings
+from serving.ehr.settings import EhrSettings
+from serving.fallback.settings import FallbackSettings
 from serving.gateway.settings import GatewaySettings
-from serving.triton.config import Device, DynamicBatching
+from serving.triton.config import Device, DynamicBatching, TritonTls
 
-__all__ = ["ServingSettings", "TritonSettings", "load_serving"]
+__all__ = ["ObservabilitySettings", "ServingSettings", "TritonSettings", "load_serving"]
 
 
 class TritonSettings(BaseModel):
@@ -26,10 +28,29 @@ class TritonSettings(BaseModel):
     """Requests in one forward."""
     max_num_threads: Annotated[int, Field(ge=1)] = 16
     """Most CPU threads of the forward; never more than there are cores."""
+    max_pass_tokens: Annotated[int, Field(ge=512)] = 8192
+    """Tokens that are encoded together; a batch of more goes in several passes, the shortest notes first. On a GPU
+    32768 keeps it busy."""
+    tls: TritonTls | None = None
+    """Of the channel to a Triton that runs elsewhere; in the clear when null. The embedded one is on loopback."""
     start_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     """How long loading may take before the start is given up."""
     dynamic_batching: DynamicBatching = DynamicBatching()
     """How requests are gathered, and how many may wait."""
+
+
+class ObservabilitySettings(BaseModel):
+    """What is told of the traffic, and to whom."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    otlp_endpoint: str | None = None
+    """Base URL of the OTLP receiver over HTTP that traces are sent to, ``http://localhost:4318``; null sends none,
+    unless the variables of OpenTelemetry name one."""
+    sample_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Part of the traces that begin here which are recorded; a caller's own trace is recorded as the caller says."""
+    drift: DriftSettings = DriftSettings()
+    """How much traffic is compared with training."""
 
 
 class ServingSettings(BaseModel):
@@ -43,6 +64,10 @@ class ServingSettings(BaseModel):
     """How the fallback worker runs."""
     triton: TritonSettings = TritonSettings()
     """How the embedded Triton runs."""
+    observability: ObservabilitySettings = ObservabilitySettings()
+    """What is told of the traffic, and to whom."""
+    ehr: EhrSettings = EhrSettings()
+    """Which EHRs may call, and how their resources are read."""
 
 
 def load_serving(path: Path) -> ServingSettings:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from governance.versions import ResolvedVersion
-from serving.fallback.client import FallbackBackend, FallbackSettings
+from serving.fallback.client import FallbackBackend
+from serving.fallback.settings import FallbackSettings
 from serving.gateway.app import Gauges
 
 __all__ = ["Workers"]

@@ -130,7 +130,7 @@ def test_one_record_goes_all_the_way_round(tiny_config: "TrainConfig", data_dir:
 
     # 6 publish
     routing = tmp_path / "routing.yaml"
-    routing.write_text("{autonomous_from: 1.0, assisted_from: 0.0}")
+    routing.write_text("thresholds: [{autonomous_from: 1.0, assisted_from: 0.0, reason: a coder sees all}]")
     ports = ("--port", 0, "--triton-grpc-port", 0, "--triton-metrics-port", 0)
     with chartloop.serving(*ports, "--routing", routing) as server:
         url = server.wait_for(r"ready: (http://\S+) \(version 1, candidate; triton ")[1]

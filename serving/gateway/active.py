@@ -15,8 +15,9 @@ from typing import Final, Self
 from clinical_coding.bundle import Label
 from clinical_coding.suggestions import VersionName
 from serving.backends import Backend
+from serving.drift import Drift
 from serving.gateway.building import SuggestionBuilder
-from serving.gateway.dispatch import Dispatcher
+from serving.gateway.dispatch import Dispatcher, Scored
 from serving.gateway.rules import AnswerRules
 from serving.gateway.settings import GatewaySettings
 
@@ -32,6 +33,8 @@ class ServedVersion:
     name: VersionName
     builder: SuggestionBuilder
     dispatcher: Dispatcher
+    drift: Drift | None = None
+    """Its traffic against what it was trained on; None where that is not known."""
 
     @classmethod
     def join(
@@ -43,6 +46,7 @@ class ServedVersion:
         fallback: Backend | None,
         settings: GatewaySettings,
         rules: AnswerRules,
+        drift: Drift | None = None,
     ) -> Self:
         """Put a version together.
 
@@ -53,13 +57,20 @@ class ServedVersion:
             fallback: Who answers in its place; likewise.
             settings: Limits and times.
             rules: What its codes are judged by.
+            drift: Compares its traffic with what it was trained on.
         """
         builder = SuggestionBuilder(labels, version=name, rules=rules)
-        return cls(name, builder, Dispatcher(primary, fallback=fallback, settings=settings))
+        return cls(name, builder, Dispatcher(primary, fallback=fallback, settings=settings), drift)
 
     def renamed(self, name: VersionName) -> "ServedVersion":
         """The same version under another alias."""
-        return ServedVersion(name, self.builder.renamed(name), self.dispatcher)
+        return ServedVersion(name, self.builder.renamed(name), self.dispatcher, self.drift)
+
+    def count_drift(self, scored: Scored) -> None:
+        """Count what the model answered, for the comparison with its training."""
+        if self.drift is not None:
+            num_tokens = None if scored.timings is None else scored.timings.num_tokens
+            self.drift.count(scored.codes, num_tokens=num_tokens)
 
 
 class ActiveVersion:
@@ -67,6 +78,8 @@ class ActiveVersion:
 
     def __init__(self, first: ServedVersion) -> None:
         self._current = first
+        self.is_draining = False
+        """True once the gateway is to end: still answering, and asking for no more."""
         # A version that was renamed meanwhile is still in use under its former name.
         self._in_use: Counter[Dispatcher] = Counter()
 

@@ -1,91 +1,145 @@
-"""Who asks: every path under ``/v1/`` needs a key, checked before a byte of the body is read.
+"""Who asks, and whether they may: asked of every request before a byte of its body is read.
 
-What a role may do is stated at each endpoint with ``require``.
+What a route takes is told by ``serving.gateway.access``; endpoints that judge roles themselves do so again.
 """
 
-import hashlib
-import time
 from collections.abc import Callable
+from typing import Final
 
-from anyio.to_thread import run_sync
 from fastapi import Request
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ledger.principals import Principal, Role, authenticate
+from ledger.principals import Principal, Role
+from serving.gateway.access import Access, AccessTable
+from serving.gateway.callers import Caller, Callers
 from serving.gateway.exchange import API_PREFIX, exchange_of
+from serving.gateway.limits import Buckets
 from serving.gateway.problems import ProblemError, problem_response, retry_after
+from serving.gateway.security_settings import SecuritySettings
 
-__all__ = ["AuthenticationMiddleware", "KeyRing", "acting", "require"]
+__all__ = ["AuthenticationMiddleware", "acting", "check_place", "require"]
 
-
-class KeyRing:
-    """Checks keys against the database, off the event loop, and believes a right one for a moment.
-
-    Wrong keys are asked about each time: remembering them would let anybody fill the memory.
-    """
-
-    def __init__(self, engine: Engine, *, cache_seconds: float) -> None:
-        self._engine = engine
-        self._cache_seconds = cache_seconds
-        self._known: dict[str, tuple[float, Principal]] = {}
-
-    async def find(self, key: str) -> Principal | None:
-        """Find who holds a key; None when nobody does, or no more."""
-        # Hashed, so that no key stays in memory.
-        digest = hashlib.sha256(key.encode()).hexdigest()
-        known = self._known.get(digest)
-        if known is not None and time.monotonic() < known[0]:
-            return known[1]
-        principal = await run_sync(authenticate, self._engine, key)
-        self._known.pop(digest, None)
-        if principal is not None:
-            self._known[digest] = (time.monotonic() + self._cache_seconds, principal)
-        return principal
+_CHALLENGE: Final = 'Bearer realm="chartloop"'
+_UNKNOWN: Final = Access()
 
 
 class AuthenticationMiddleware:
-    """Lets only keys that are known through to ``/v1/``."""
+    """Lets a request through to a route only as its line of the access table says."""
 
-    def __init__(self, app: ASGIApp, *, key_ring: KeyRing, retry_after_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        callers: Callers,
+        table: AccessTable,
+        settings: SecuritySettings,
+        retry_after_seconds: float,
+    ) -> None:
+        """Join what decides.
+
+        Args:
+            app: What answers.
+            callers: Recognise who asks.
+            table: Says what each route takes.
+            settings: How often one may ask.
+            retry_after_seconds: When to come back while the database does not answer.
+        """
         self._app = app
-        self._key_ring = key_ring
+        self._callers = callers
+        self._table = table
+        self._settings = settings
         self._retry_after_seconds = retry_after_seconds
+        self._rates = Buckets()
+        self._failures = Buckets()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] == "http" and scope["path"].startswith(API_PREFIX):
+        if scope["type"] == "http":
             exchange = exchange_of(scope)
+            exchange.place = self._table.find(method=scope["method"], path=scope["path"])
+            access = exchange.place.access if exchange.place is not None else _UNKNOWN
             try:
-                exchange.principal = await self._authenticate(scope)
+                # Below the interface's path nobody learns without a key which paths there are.
+                is_asked = exchange.place is not None or scope["path"].startswith(API_PREFIX)
+                if is_asked and not (access.is_open or access.checks_itself):
+                    caller = await self._recognise(scope)
+                    exchange.principal = caller.principal
+                    self._check_rate(caller)
+                    if exchange.place is not None:
+                        _check_access(caller, access)
             except ProblemError as error:
                 response = problem_response(error, trace_id=exchange.trace_id)
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    async def _authenticate(self, scope: Scope) -> Principal:
+    async def _recognise(self, scope: Scope) -> Caller:
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        scheme, _, key = header.partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            challenge = {"WWW-Authenticate": 'Bearer realm="chartloop"'}
+        scheme, _, proof = header.partition(" ")
+        proof = proof.strip()
+        if scheme.lower() != "bearer" or not proof:
+            challenge = {"WWW-Authenticate": _CHALLENGE}
             raise ProblemError("no-key", "the header Authorization: Bearer KEY is missing", headers=challenge)
+        address = (scope.get("client") or ("unknown", 0))[0]
+        self._check_failures(address, proof)
         try:
-            principal = await self._key_ring.find(key.strip())
+            caller = await self._callers.find(proof)
         except SQLAlchemyError:
             wait = retry_after(self._retry_after_seconds)
             raise ProblemError("no-database", "the database does not answer", headers=wait) from None
-        if principal is None:
-            challenge = {"WWW-Authenticate": 'Bearer realm="chartloop", error="invalid_token"'}
-            raise ProblemError("wrong-key", "the key is unknown or revoked", headers=challenge)
-        return principal
+        except ProblemError as error:
+            if error.kind == "no-issuer":
+                error.headers.update(retry_after(self._retry_after_seconds))
+                raise
+            self._count_failure(address)
+            error.headers["WWW-Authenticate"] = f'{_CHALLENGE}, error="invalid_token"'
+            raise
+        if caller is None:
+            self._count_failure(address)
+            challenge = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
+            raise ProblemError("wrong-key", "the key is unknown or revoked, or has expired", headers=challenge)
+        return caller
+
+    def _check_failures(self, address: str, proof: str) -> None:
+        wait = self._failures.wait_seconds(address, per_minute=self._settings.failures_per_minute)
+        # Behind a proxy all come from one address: whoever has a key that was right is not shut out with others.
+        if wait > 0 and not self._callers.was_right(proof):
+            detail = "too many wrong keys came from this address"
+            raise ProblemError("rate-limited", detail, headers=retry_after(wait))
+
+    def _count_failure(self, address: str) -> None:
+        self._failures.take(address, per_minute=self._settings.failures_per_minute)
+
+    def _check_rate(self, caller: Caller) -> None:
+        per_minute = caller.requests_per_minute or self._settings.requests_per_minute
+        wait = self._rates.take(caller.proof_id, per_minute=per_minute)
+        if wait > 0:
+            detail = f"this key may ask {per_minute:,} times a minute"
+            raise ProblemError("rate-limited", detail, headers=retry_after(wait))
+
+
+def _check_access(caller: Caller, access: Access) -> None:
+    if caller.principal.role not in access.roles:
+        takes = ", ".join(role for role in Role if role in access.roles)
+        detail = f"role {caller.principal.role} may not do this; it takes {takes}"
+        raise ProblemError("wrong-role", detail)
+    if caller.scopes is not None and access.scope not in caller.scopes:
+        raise ProblemError("wrong-scope", f"this takes the scope {access.scope}, which the key has not")
+
+
+def check_place(request: Request) -> None:
+    """Refuse a request that was let in for another route than the one that answers: a dependency of every route."""
+    place = exchange_of(request.scope).place
+    if place is None or place.endpoint is not request.scope.get("endpoint"):
+        raise ProblemError("forbidden", "no line of the access table lets this route answer")
 
 
 def acting(request: Request) -> Principal:
     """Give the principal, whichever the role: a dependency for endpoints that judge roles themselves."""
     principal = exchange_of(request.scope).principal
-    assert principal is not None, "only paths under /v1/ have a principal"
+    if principal is None:
+        raise ProblemError("forbidden", "nobody is known to act here")
     return principal
 
 

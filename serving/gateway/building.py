@@ -19,8 +19,7 @@ from clinical_coding.suggestions import (
     VersionName,
 )
 from serving.gateway.dispatch import Scored
-from serving.gateway.reviewing import review
-from serving.gateway.routing import decide_route
+from serving.gateway.reviewing import review, routing_facts
 from serving.gateway.rules import AnswerRules
 
 __all__ = ["SuggestionBuilder", "as_answered"]
@@ -59,21 +58,14 @@ class SuggestionBuilder:
         """
         suggestion_id = new_id()
         reviewed = review(request, scored.codes, read=read, rules=self._rules, suggestion_id=suggestion_id)
-        route = decide_route(
-            request.encounter,
-            codes=reviewed.codes,
-            settings=self._rules.routing,
-            findings=reviewed.findings,
-            num_withheld=reviewed.num_withheld,
-            num_queries=len(reviewed.queries),
-        )
+        facts = routing_facts(request, reviewed, read=read, router=self._rules.router)
         suggested = [code for code in reviewed.codes if code.suggested]
         others = [code for code in reviewed.codes if not code.suggested]
         texts = {note.note_id: note.text for note in request.notes}
         return Suggestion(
             suggestion_id=suggestion_id,
             version=self._version,
-            route=route,
+            route=self._rules.router.route(facts),
             degraded=scored.degraded,
             codes=tuple(
                 self._suggest(code, rank=rank, others=others, texts=texts)

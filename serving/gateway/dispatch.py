@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from opentelemetry.trace import SpanKind
 
 from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
@@ -22,10 +23,14 @@ from serving.backends import (
     BackendUnavailableError,
     DeadlineExceededError,
     InvalidInputError,
+    Priority,
     QueueFullError,
     RequestFailedError,
+    ScoredCodes,
+    Timings,
 )
 from serving.gateway.settings import GatewaySettings
+from serving.tracing import record_timings, span
 
 __all__ = ["Dispatcher", "Health", "Scored"]
 
@@ -35,10 +40,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Ranked codes, and whether the fallback gave them."""
+    """Ranked codes, who gave them, and how long that took."""
 
     codes: tuple[PredictedCode, ...]
     degraded: bool
+    """Whether the fallback gave them."""
+    timings: Timings | None
+    waited_seconds: float
+    """From the question to the answer, failures before it included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +83,39 @@ class Dispatcher:
         """Whether the primary is being passed over."""
         return self._probe is not None
 
-    async def score(self, notes: Sequence[Note]) -> Scored:
+    async def score(
+        self, notes: Sequence[Note], *, priority: Priority = Priority.INTERACTIVE, give_up_at: float | None = None
+    ) -> Scored:
         """Score the notes of one encounter within the deadline.
+
+        Args:
+            notes: Read together as one document.
+            priority: Whether others may go first.
+            give_up_at: When nobody waits any more, on the monotonic clock; the settings' deadline from now when None.
 
         Raises:
             BackendError: Nobody could; see ``serving.backends``.
         """
-        give_up_at = time.monotonic() + self._settings.deadline_seconds
+        asked_at = time.monotonic()
+        allowed_seconds = self._settings.deadline_seconds if give_up_at is None else give_up_at - asked_at
         if not self.is_open:
             try:
-                codes = await self._ask_primary(notes)
+                scored = await self._ask_primary(notes, priority=priority, timeout_seconds=allowed_seconds)
             except (BackendUnavailableError, DeadlineExceededError, RequestFailedError):
                 if self._fallback is None:
                     raise
             else:
                 self._remember(Health(primary=True, fallback=False))
-                return Scored(codes, degraded=False)
+                return _answer(scored, degraded=False, asked_at=asked_at)
         if self._fallback is None:
             raise BackendUnavailableError("the model server does not answer, and there is no fallback")
-        remaining_seconds = give_up_at - time.monotonic()
+        remaining_seconds = asked_at + allowed_seconds - time.monotonic()
         if remaining_seconds <= 0:
             raise DeadlineExceededError("the model server failed too late for the fallback to answer in time")
-        return Scored(await self._fallback.score(notes, timeout_seconds=remaining_seconds), degraded=True)
+        with span("fallback.score", kind=SpanKind.CLIENT):
+            scored = await self._fallback.score(notes, timeout_seconds=remaining_seconds, priority=priority)
+            record_timings(scored.timings)
+        return _answer(scored, degraded=True, asked_at=asked_at)
 
     async def check(self) -> Health:
         """Ask for a canary's codes, unless somebody was answered within the last moment."""
@@ -115,10 +135,12 @@ class Dispatcher:
         if watches:
             await asyncio.wait(watches)
 
-    async def _ask_primary(self, notes: Sequence[Note]) -> tuple[PredictedCode, ...]:
+    async def _ask_primary(self, notes: Sequence[Note], *, priority: Priority, timeout_seconds: float) -> ScoredCodes:
         share = self._settings.primary_share_of_deadline if self._fallback is not None else 1.0
         try:
-            codes = await self._primary.score(notes, timeout_seconds=share * self._settings.deadline_seconds)
+            with span("primary.score", kind=SpanKind.CLIENT):
+                scored = await self._primary.score(notes, timeout_seconds=share * timeout_seconds, priority=priority)
+                record_timings(scored.timings)
         except BackendUnavailableError as error:
             self._count_failure(error)
             raise
@@ -131,7 +153,7 @@ class Dispatcher:
             self._num_failures = 0
             raise
         self._num_failures = 0
-        return codes
+        return scored
 
     def _count_failure(self, error: BackendError) -> None:
         self._num_failures += 1
@@ -172,3 +194,7 @@ class Dispatcher:
     def _remember(self, health: Health) -> None:
         self._health = health
         self._health_until = time.monotonic() + self._settings.canary_cache_seconds
+
+
+def _answer(scored: ScoredCodes, *, degraded: bool, asked_at: float) -> Scored:
+    return Scored(scored.codes, degraded, scored.timings, time.monotonic() - asked_at)

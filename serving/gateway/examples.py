@@ -1,10 +1,19 @@
 """Examples and error descriptions that ``/docs`` shows. All clinical text here is invented."""
 
+import json
 from typing import Any, Final
 
 from serving.gateway.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX, Problem
 
-__all__ = ["REQUEST_EXAMPLES", "SUGGESTION_EXAMPLE", "problem_responses"]
+__all__ = [
+    "BULK_ANSWER_EXAMPLE",
+    "BULK_EXAMPLE",
+    "JOB_EXAMPLE",
+    "JOB_RESULTS_EXAMPLE",
+    "REQUEST_EXAMPLES",
+    "SUGGESTION_EXAMPLE",
+    "problem_responses",
+]
 
 _NOTE: Final = "Seen for follow-up of essential hypertension. Denies chest pain. Continue lisinopril."
 
@@ -70,7 +79,29 @@ SUGGESTION_EXAMPLE: Final[dict[str, Any]] = {
     "queries": [],
     "grouping": None,
     "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "latency": {"admitted_ms": 0.6, "queued_ms": 12.5, "model_ms": 61.2, "review_ms": 7.9, "total_ms": 82.2},
 }
+
+BULK_EXAMPLE: Final = "".join(f"{json.dumps(example['value'])}\n" for example in REQUEST_EXAMPLES.values())
+BULK_ANSWER_EXAMPLE: Final = "".join(
+    f"{json.dumps(line)}\n"
+    for line in (
+        {"line": 1, "record_id": "visit-1", "suggestion": SUGGESTION_EXAMPLE},
+        {"progress": {"read": 1, "answered": 1, "failed": 0}, "complete": True},
+    )
+)
+JOB_EXAMPLE: Final[dict[str, Any]] = {
+    "job_id": "01930000-0000-7000-8000-000000000002",
+    "state": "running",
+    "created_at": "2026-05-04T08:00:00Z",
+    "finished_at": None,
+    "num_items": 2,
+    "num_waiting": 1,
+    "num_answered": 1,
+    "num_failed": 0,
+    "num_cancelled": 0,
+}
+JOB_RESULTS_EXAMPLE: Final = f"{json.dumps({'line': 1, 'record_id': 'visit-1', 'suggestion': SUGGESTION_EXAMPLE})}\n"
 
 
 def problem_responses(*kinds: str) -> dict[int | str, dict[str, Any]]:

@@ -1,10 +1,13 @@
 """What those who run the gateway ask: does it live, is it ready, what has it counted."""
 
+import asyncio
+
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from clinical_coding.suggestions import VersionName
 from serving.gateway.active import ActiveVersion
+from serving.gateway.database_health import DatabaseHealth
 from serving.gateway.metrics import Metrics
 
 __all__ = ["operation_router"]
@@ -27,28 +30,40 @@ class Readiness(BaseModel):
     version: VersionName
 
 
-def operation_router(active: ActiveVersion, *, metrics: Metrics) -> APIRouter:
+def operation_router(active: ActiveVersion, *, metrics: Metrics, database: DatabaseHealth) -> APIRouter:
     """Make the endpoints, which need no key.
 
     Args:
         active: The version that answers.
         metrics: What is counted.
+        database: Where answers are stored first.
     """
     router = APIRouter(tags=["operations"])
 
+    @router.get("/livez")
     @router.get("/healthz")
     async def live() -> Live:
-        """Whether the gateway runs."""
+        """Whether the gateway runs; under both names that probes use."""
         return Live()
 
-    @router.get("/readyz", responses={503: {"model": Readiness, "description": "No backend answers a canary."}})
+    @router.get("/startupz")
+    async def started() -> Live:
+        """Whether the first version has been loaded and has answered: before, nothing answers at this address."""
+        return Live()
+
+    @router.get(
+        "/readyz",
+        responses={503: {"model": Readiness, "description": "No backend or no database answers, or the gateway ends."}},
+    )
     async def ready(response: Response) -> Readiness:
-        """Whether a canary inference is answered, by whom, and by which version."""
+        """Whether a suggestion would be answered and stored now, by whom, and by which version; not while it ends."""
         with active.use() as served:
-            health = await served.dispatcher.check()
-        response.status_code = 200 if health.is_ready else 503
+            health, has_database = await asyncio.gather(served.dispatcher.check(), database.check())
+        is_ready = health.is_ready and has_database and not active.is_draining
+        response.status_code = 200 if is_ready else 503
+        metrics.ready.set(is_ready)
         return Readiness(
-            status="ready" if health.is_ready else "not-ready",
+            status="ready" if is_ready else "draining" if active.is_draining else "not-ready",
             degraded=health.is_ready and not health.primary,
             version=served.name,
         )

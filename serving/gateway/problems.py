@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from feedback.errors import FeedbackError
 from serving.backends import (
@@ -24,7 +25,19 @@ from serving.backends import (
 )
 from serving.gateway.exchange import exchange_of
 
-__all__ = ["KINDS", "Problem", "ProblemError", "add_problem_handlers", "problem_response"]
+__all__ = [
+    "KINDS",
+    "MAX_ERRORS",
+    "FieldError",
+    "Problem",
+    "ProblemError",
+    "add_problem_handlers",
+    "as_problem",
+    "describe_problem",
+    "describe_validation",
+    "problem_response",
+    "retry_after",
+]
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:chartloop:problem:"
@@ -74,17 +87,31 @@ KINDS: Final[Mapping[str, _Kind]] = {
     "malformed-body": _kind(400, "The body is not JSON", "Send one JSON object in UTF-8."),
     "no-key": _kind(401, "No key was given", "Send the header Authorization: Bearer KEY."),
     "wrong-key": _kind(401, "The key is unknown or revoked", "Ask an administrator for a new key."),
+    "wrong-token": _kind(401, "The token is not taken", "Ask your identity provider for a new one."),
+    "wrong-scope": _kind(403, "The key is not for this", "Use a key that has the scope named."),
+    "rate-limited": _kind(429, "Too many requests in a minute", "Wait as Retry-After says, then send it again."),
     "wrong-role": _kind(403, "The key's role may not do this", "Use a key of one of the roles named."),
     "forbidden": _kind(403, "This principal may not do this", "Use a key of a role that may."),
     "unknown-id": _kind(404, "Nothing is stored under this id", "Send an id that an answer told."),
     "not-found": _kind(404, "There is nothing at this path", "See /docs for the paths."),
     "wrong-method": _kind(405, "The path does not take this method", "See /docs for the methods."),
     "slow-body": _kind(408, "The body did not arrive in time", "Send it again, over a better connection."),
+    "key-reused": _kind(
+        409, "The Idempotency-Key was used for another request", "Use a new key for each request; keep it for retries."
+    ),
     "conflict": _kind(409, "It was said before, and differently", "Read back what is stored, and decide anew."),
     "claim-lost": _kind(409, "The case is not claimed by this principal", "Claim the case again, then judge it."),
     "purged": _kind(410, "The content was purged", "Ask for a new suggestion."),
+    "prefetch-missing": _kind(
+        412, "What the service needs did not come along", "Send the prefetch that the discovery endpoint names."
+    ),
     "too-large": _kind(413, "The request is too large", "Send only the notes of this encounter, or fewer at a time."),
-    "wrong-media-type": _kind(415, "The body is not declared as JSON", "Send Content-Type: application/json."),
+    "wrong-media-type": _kind(
+        415, "The body is not declared as this path takes it", "Send the Content-Type that the path takes; see /docs."
+    ),
+    "stream-ended": _kind(
+        413, "The stream lasted too long", "Send the lines that were not answered again, as a new stream."
+    ),
     "invalid-request": _kind(422, "The request does not have the expected fields", "Correct the fields named."),
     "invalid-feedback": _kind(422, "The feedback contradicts what is stored", "Correct the field named."),
     "invalid-notes": _kind(422, "The notes cannot be scored", "Check that each note is plain text."),
@@ -96,6 +123,7 @@ KINDS: Final[Mapping[str, _Kind]] = {
     ),
     "unavailable": _kind(503, "No model can answer now", "Wait as Retry-After says, then send it again."),
     "no-database": _kind(503, "The database does not answer", "Wait as Retry-After says, then send it again."),
+    "no-issuer": _kind(503, "The identity provider does not answer", "Wait as Retry-After says, then send it again."),
     "deadline": _kind(504, "The model did not answer in time", "Send fewer characters, or send it again later."),
 }
 _BY_STATUS: Final = {400: "malformed-body", 404: "not-found", 405: "wrong-method", 415: "wrong-media-type"}
@@ -127,10 +155,10 @@ class ProblemError(Exception):
         self.errors = tuple(errors)
 
 
-def problem_response(error: ProblemError, *, trace_id: str | None) -> Response:
-    """Write the answer."""
+def describe_problem(error: ProblemError, *, trace_id: str | None) -> Problem:
+    """Put an error into the words of its kind."""
     kind = KINDS[error.kind]
-    problem = Problem(
+    return Problem(
         type=TYPE_PREFIX + error.kind,
         title=kind.title,
         status=kind.status,
@@ -139,8 +167,25 @@ def problem_response(error: ProblemError, *, trace_id: str | None) -> Response:
         trace_id=trace_id,
         errors=error.errors,
     )
+
+
+class _ProblemResponse(Response):
+    """Tells the exchange what it says, for metrics and traces."""
+
+    def __init__(self, kind: str, body: str, *, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+        self._kind = kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange_of(scope).problem = self._kind
+        await super().__call__(scope, receive, send)
+
+
+def problem_response(error: ProblemError, *, trace_id: str | None) -> Response:
+    """Write the answer."""
+    problem = describe_problem(error, trace_id=trace_id)
     body = problem.model_dump_json(exclude_defaults=True)
-    return Response(body, status_code=kind.status, headers=error.headers, media_type=MEDIA_TYPE)
+    return _ProblemResponse(error.kind, body, status=problem.status, headers=error.headers)
 
 
 def add_problem_handlers(app: FastAPI, *, retry_after_seconds: float) -> None:
@@ -152,19 +197,25 @@ def add_problem_handlers(app: FastAPI, *, retry_after_seconds: float) -> None:
     """
 
     async def answer(request: Request, error: Exception) -> Response:
-        problem = _as_problem(error, retry_after_seconds=retry_after_seconds)
+        problem = as_problem(error, retry_after_seconds=retry_after_seconds)
         return problem_response(problem, trace_id=exchange_of(request.scope).trace_id)
 
     for kind in (ProblemError, BackendError, FeedbackError, RequestValidationError, HTTPException, SQLAlchemyError):
         app.add_exception_handler(kind, answer)
 
 
-def _as_problem(error: Exception, *, retry_after_seconds: float) -> ProblemError:
+def as_problem(error: Exception, *, retry_after_seconds: float) -> ProblemError:
+    """Turn any failure of an endpoint into a problem.
+
+    Args:
+        error: What was raised.
+        retry_after_seconds: When to come back after a 503.
+    """
     match error:
         case ProblemError():
             return error
         case RequestValidationError():
-            return _describe_validation(error.errors())
+            return describe_validation(error.errors())
         case FeedbackError():
             return ProblemError(error.kind, str(error))
         case HTTPException():
@@ -194,7 +245,12 @@ def _describe_http(error: HTTPException) -> ProblemError:
     return ProblemError(kind, KINDS[kind].title.lower(), headers=error.headers)
 
 
-def _describe_validation(details: Iterable[Mapping[str, Any]]) -> ProblemError:
+def describe_validation(details: Iterable[Mapping[str, Any]]) -> ProblemError:
+    """Say which fields are wrong, without repeating what the client sent.
+
+    Args:
+        details: Of pydantic.
+    """
     errors = []
     for detail in details:
         if detail["type"] == "json_invalid":

@@ -6,6 +6,7 @@ them there, and from programs, which show them to such people. Supervisors and a
 them once the encounter is decided; before, they might tell the coder, or be the coder.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from anyio.to_thread import run_sync
@@ -41,8 +42,21 @@ class SuggestionStore:
         self._engine = engine
         self._settings = settings
 
-    async def keep(self, request: SuggestionRequest, suggestion: Suggestion, *, principal: Principal) -> None:
+    async def keep(
+        self,
+        request: SuggestionRequest,
+        suggestion: Suggestion,
+        *,
+        principal: Principal,
+        also: Callable[[Connection], None] | None = None,
+    ) -> None:
         """Store a suggestion with all its codes; durable on return.
+
+        Args:
+            request: What was asked.
+            suggestion: The whole suggestion.
+            principal: Who asked.
+            also: What is written with it, or not at all; what it raises undoes both.
 
         Raises:
             ProblemError: A field holds what the database cannot.
@@ -51,6 +65,8 @@ class SuggestionStore:
 
         def work(connection: Connection) -> None:
             keep_suggestion(connection, request, suggestion, principal=principal, settings=self._settings)
+            if also is not None:
+                also(connection)
 
         try:
             await run_sync(write, self._engine, work)

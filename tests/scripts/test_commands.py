@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from clinical_coding.bundle import read_bundle
 from clinical_coding.predictions import Prediction
 from clinical_coding.readers import read_records
 from ledger.engine import default_url, open_engine
-from ledger.principals import authenticate
+from ledger.principals import authenticate, find_key
 
 HEAVY = [
     "accelerate", "datasets", "fastapi", "matplotlib", "mlflow", "numpy", "pandas", "peft", "pyarrow", "pydantic",
@@ -34,8 +35,9 @@ COMMANDS = [
     ("versions",), ("versions", "list"),
     ("versions", "compare"), ("versions", "promote"), ("versions", "rollback"), ("versions", "history"),
     ("records",), ("records", "check"), ("records", "convert"), ("keys",), ("keys", "create"), ("keys", "revoke"),
-    ("keys", "list"), ("keys", "replace"),
+    ("keys", "list"), ("keys", "replace"), ("keys", "rotate"),
     ("audit",), ("audit", "verify"), ("audit", "head"), ("audit", "list"), ("audit", "purge"),
+    ("jobs",), ("jobs", "submit"), ("jobs", "status"), ("jobs", "fetch"), ("jobs", "cancel"),
     ("queries",), ("queries", "list"), ("queries", "show"), ("queries", "send"), ("queries", "answer"),
     ("queries", "close"), ("codes",), ("codes", "import"), ("codes", "list"), ("codes", "show"), ("codes", "search"),
     ("codes", "diff"), ("codes", "notes"), ("codes", "check"), ("codes", "group"), ("versions", "extend"),
@@ -158,6 +160,24 @@ def test_a_key_is_printed_last_and_ends_when_revoked(chartloop: Any, tmp_path: P
         assert authenticate(engine, key) is None
     finally:
         engine.dispose()
+
+
+def test_a_key_is_made_for_what_it_is_for_and_rotated_without_an_outage(chartloop: Any, tmp_path: Path) -> None:
+    here = ("--name", "ehr", "--data-dir", tmp_path)
+    asked = ("--role", "service", "--scope", "suggest", "--scope", "read", "--expires", "90d")
+    old = chartloop("keys", "create", *asked, "--requests-per-minute", "60", *here).out.splitlines()[-1]
+    new = chartloop("keys", "rotate", "--overlap", "24h", *here).out.splitlines()[-1]
+    engine = open_engine(default_url(tmp_path))
+    try:
+        before, after = find_key(engine, old), find_key(engine, new)
+        assert before is not None and after is not None and before.principal == after.principal
+        assert after.scopes == {"suggest", "read"} and after.requests_per_minute == 60
+        assert before.expires_at is not None and before.expires_at - datetime.now(UTC) <= timedelta(hours=24)
+    finally:
+        engine.dispose()
+    for wrong, told in ((("--scope", "all"), "'all' is not a scope"), (("--expires", "soon"), "'soon' is no duration")):
+        refused = chartloop("keys", "create", "--role", "service", *wrong, *here)
+        assert refused.code == 2 and told in refused.err
 
 
 @pytest.mark.parametrize(

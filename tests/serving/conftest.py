@@ -19,7 +19,7 @@ from clinical_coding.bundle import Bundle, read_bundle
 from clinical_coding.data_directory import DataDirectory
 from clinical_coding.registered_version import MODEL_NAME, EvaluatedOn, VersionLineage
 from clinical_coding.suggestions import VersionName
-from ledger.principals import LOCAL_KEY_FILE
+from ledger.local_key import LOCAL_KEY_FILE
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PROGRAM = """

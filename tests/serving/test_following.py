@@ -9,14 +9,13 @@ import pytest
 import structlog
 from sqlalchemy import Engine, text
 
-from clinical_coding.predictions import PredictedCode
 from clinical_coding.records import Note
 from governance.promotion import promote, rollback
 from governance.versions import ResolvedVersion, resolve_version
 from ledger.engine import default_url, migrate, open_engine
 from ledger.principals import Principal, authenticate, create_key
 from scripts.answer_rules import load_rules
-from serving.backends import BackendUnavailableError
+from serving.backends import BackendUnavailableError, Priority, ScoredCodes
 from serving.following import Follower, join_version
 from serving.gateway.active import ActiveVersion
 from serving.gateway.settings import GatewaySettings
@@ -29,8 +28,10 @@ SETTINGS = ServingSettings(gateway=GatewaySettings(follow_seconds=0.01, max_note
 
 
 class Answering:
-    async def score(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
-        return ()
+    async def score(
+        self, notes: Sequence[Note], *, timeout_seconds: float, priority: Priority = Priority.INTERACTIVE
+    ) -> ScoredCodes:
+        return ScoredCodes(())
 
 
 class ScriptedHost:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serving.request_file import read_request
+from serving.request_file import read_request, read_requests
 
 REQUEST: dict[str, Any] = {
     "record_id": "r1",
@@ -34,3 +34,34 @@ def test_a_request_with_a_field_too_many_is_refused(tmp_path: Path) -> None:
 
 def test_a_plain_note_begins_after_the_byte_order_mark(tmp_path: Path) -> None:
     assert read(tmp_path / "a.txt", codecs.BOM_UTF8 + b"Asthma.").notes[0].text == "Asthma."
+
+
+def test_lines_are_requests_or_coded_records(tmp_path: Path) -> None:
+    path = tmp_path / "night.jsonl"
+    path.write_bytes(
+        codecs.BOM_UTF8 + json.dumps(REQUEST).encode() + b"\n\n" + json.dumps(REQUEST | {"codes": []}).encode()
+    )
+    first, second = read_requests(path)
+    assert first == second and first.record_id == "r1"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{", r"night\.jsonl, line 2 is not valid JSON"),
+        (b"[1]", r"line 2 is no JSON object"),
+        (b'{"record_id": "r1", "notes": "pain"}', r"line 2: encounter: Field required"),
+        (b'{"\xff": 1}', r"night\.jsonl is not UTF-8"),
+    ],
+)
+def test_a_line_that_is_no_request_is_named_and_not_quoted(tmp_path: Path, line: bytes, message: str) -> None:
+    path = tmp_path / "night.jsonl"
+    path.write_bytes(json.dumps(REQUEST).encode() + b"\n" + line + b"\n")
+    with pytest.raises(ValueError, match=message) as caught:
+        list(read_requests(path))
+    assert "pain" not in str(caught.value)
+
+
+def test_a_file_of_lines_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        next(read_requests(tmp_path / "none.jsonl"))

@@ -19,7 +19,7 @@ import pytest
 from clinical_coding.bundle import read_bundle
 from clinical_coding.suggestions import SuggestionRequest, VersionName
 from feedback.settings import load_feedback, load_reasons
-from ledger.principals import LOCAL_KEY_FILE
+from ledger.local_key import LOCAL_KEY_FILE
 from scripts.answer_rules import load_rules
 from serving.client import Client, GatewayUnreachableError, RequestRefusedError
 from serving.serve import serve

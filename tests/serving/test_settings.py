@@ -3,9 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clinical_coding.settings_file import load_settings
-from serving.fallback.client import FallbackSettings
-from serving.gateway.routing import RoutingSettings
+from serving.fallback.settings import FallbackSettings
 from serving.settings import ServingSettings, load_serving
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -15,12 +13,6 @@ def test_serving_yaml_states_every_default() -> None:
     path = CONFIGS / "serving.yaml"
     assert load_serving(path) == ServingSettings()
     assert yaml.safe_load(path.read_text()) == ServingSettings().model_dump(mode="json")
-
-
-def test_routing_yaml_states_every_default() -> None:
-    path = CONFIGS / "routing.yaml"
-    assert load_settings(path, RoutingSettings) == RoutingSettings()
-    assert yaml.safe_load(path.read_text()) == RoutingSettings().model_dump(mode="json")
 
 
 def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from feedback.settings import load_feedback, load_reasons
 from ledger.engine import default_url, migrate, open_engine
 from ledger.principals import create_key
 from scripts.answer_rules import load_rules
-from serving.backends import Backend
+from serving.backends import Backend, Priority, ScoredCodes
 from serving.gateway.active import ActiveVersion, ServedVersion
 from serving.gateway.app import create_app
 from serving.gateway.settings import GatewaySettings
@@ -27,7 +28,7 @@ from serving.gateway.settings import GatewaySettings
 NOTE = "Follow-up of essential hypertension. Denies chest pain."
 REQUEST: dict[str, Any] = {
     "record_id": "r1",
-    "encounter": {"setting": "outpatient", "specialty": "cardiology"},
+    "encounter": {"setting": "outpatient", "specialty": "cardiology", "complexity": "low"},
     "notes": [{"note_id": "n1", "text": NOTE}],
 }
 CODES = (
@@ -72,20 +73,30 @@ class ScriptedBackend:
     def __init__(self) -> None:
         self.codes = CODES
         self.error: Exception | None = None
+        self.next_errors: deque[Exception | None] = deque()
+        """Of the next requests, in the place of ``error``; None answers."""
+        self.priorities: list[Priority] = []
         self.delay_seconds = 0.0
         self.num_asked = 0
         self.num_cancelled = 0
 
-    async def score(self, notes: Sequence[Note], *, timeout_seconds: float) -> tuple[PredictedCode, ...]:
+    async def score(
+        self, notes: Sequence[Note], *, timeout_seconds: float, priority: Priority = Priority.INTERACTIVE
+    ) -> ScoredCodes:
         self.num_asked += 1
+        self.priorities.append(priority)
+        is_canary = notes[0].note_id == "canary"
+        error = self.next_errors.popleft() if self.next_errors and not is_canary else self.error
         try:
             await asyncio.sleep(self.delay_seconds)
         except asyncio.CancelledError:
             self.num_cancelled += 1
             raise
-        if self.error is not None:
-            raise self.error
-        return tuple(code.model_copy(update={"evidence": _within(notes[0], code.evidence)}) for code in self.codes)
+        if error is not None:
+            raise error
+        return ScoredCodes(
+            tuple(code.model_copy(update={"evidence": _within(notes[0], code.evidence)}) for code in self.codes)
+        )
 
 
 def _within(note: Note, evidence: tuple[EvidenceSpan, ...]) -> tuple[EvidenceSpan, ...]:

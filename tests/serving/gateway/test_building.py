@@ -35,7 +35,7 @@ def scored(
 def build(*codes: PredictedCode, degraded: bool = False) -> Suggestion:
     labels = [Label(system=CodeSystem.ICD10CM, release="2026-04", code="I10", description="Hypertension")]
     builder = SuggestionBuilder(labels, version=VERSION, rules=RULES)
-    scored_codes = Scored(tuple(codes), degraded=degraded)
+    scored_codes = Scored(tuple(codes), degraded=degraded, timings=None, waited_seconds=0.0)
     return builder.build(REQUEST, scored=scored_codes, read=read_notes(REQUEST.notes), trace_id="t")
 
 

@@ -11,8 +11,10 @@ from serving.backends import (
     BackendUnavailableError,
     DeadlineExceededError,
     InvalidInputError,
+    Priority,
     QueueFullError,
     RequestFailedError,
+    ScoredCodes,
 )
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.settings import GatewaySettings
@@ -87,7 +89,7 @@ def test_the_fallback_gets_only_the_time_that_is_left(primary: Any) -> None:
     asked: list[float] = []
 
     class Slow:
-        async def score(self, notes: Any, *, timeout_seconds: float) -> Any:
+        async def score(self, notes: Any, *, timeout_seconds: float, priority: Priority = Priority.INTERACTIVE) -> Any:
             asked.append(timeout_seconds)
             raise DeadlineExceededError("late")
 
@@ -121,9 +123,9 @@ class Hung:
         self._is_well = is_well
         self.asked: list[float] = []
 
-    async def score(self, notes: Any, *, timeout_seconds: float) -> Any:
+    async def score(self, notes: Any, *, timeout_seconds: float, priority: Priority = Priority.INTERACTIVE) -> Any:
         if notes != NOTES and self._is_well:
-            return ()
+            return ScoredCodes(())
         self.asked.append(timeout_seconds)
         await asyncio.sleep(timeout_seconds)
         raise DeadlineExceededError("late")

@@ -130,7 +130,8 @@ def test_a_client_that_sends_too_slowly_is_let_go() -> None:
 
         scope: dict[str, Any] = {"type": "http", "method": "POST", "path": URL, "headers": []}
         open_exchange(scope)
-        await IntakeMiddleware(app, max_bytes=1000, timeout_seconds=0.2)(scope, receive, send)
+        intake = IntakeMiddleware(app, max_bytes=1000, timeout_seconds=0.2, rules={}, check_shape=lambda _: None)
+        await intake(scope, receive, send)
 
     asyncio.run(scenario())
     assert sent[0]["status"] == 408
@@ -156,7 +157,14 @@ def test_work_is_dropped_when_its_client_leaves(
             sent.append(message)
 
         headers = [(b"authorization", f"Bearer {key}".encode()), (b"content-type", b"application/json")]
-        scope = {"type": "http", "method": "POST", "path": URL, "headers": headers, "query_string": b""}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": URL,
+            "headers": headers,
+            "query_string": b"",
+            "scheme": "http",
+        }
         async with asyncio.timeout(10):
             await app(scope, receive, send)  # type: ignore[arg-type]
 

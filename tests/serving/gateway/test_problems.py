@@ -76,7 +76,7 @@ def test_a_revoked_key_ends_within_the_cache_time(
 
 def test_a_broken_key_database_is_503(gateway: TestClient, engine: Engine, request_body: dict[str, Any]) -> None:
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE principals"))
+        connection.execute(text("DROP TABLE keys"))
     response = gateway.post(URL, json=request_body)
     assert_problem(response, status=503, kind="no-database")
     assert response.headers["retry-after"] == "1"

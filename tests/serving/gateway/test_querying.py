@@ -29,7 +29,7 @@ def suggested(gateway: TestClient, primary: Any) -> dict[str, Any]:
         "/v1/suggestions",
         json={
             "record_id": "r1",
-            "encounter": {"setting": "outpatient", "specialty": "cardiology"},
+            "encounter": {"setting": "outpatient", "specialty": "cardiology", "complexity": "low"},
             "notes": [{"note_id": "n1", "text": NOTE}],
         },
     )

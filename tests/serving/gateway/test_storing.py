@@ -171,8 +171,8 @@ def test_what_is_wrong_with_feedback_has_a_status_of_its_own(asking: Asking, req
     assert kind_of(decide(asking, new_id())) == (404, "unknown-id")
     assert kind_of(decide(asking, suggestion_id, codes=[wrong])) == (422, "invalid-feedback")
     assert kind_of(asking("supervisor", f"/v1/cases/{new_id()}/claim", {})) == (404, "unknown-id")
-    assert kind_of(asking("coder", "/v1/cases")) == (403, "forbidden")
-    assert kind_of(asking("coder", "/v1/promotions")) == (403, "forbidden")
+    assert kind_of(asking("coder", "/v1/cases")) == (403, "wrong-role")
+    assert kind_of(asking("coder", "/v1/promotions")) == (403, "wrong-role")
     assert decide(asking, suggestion_id).status_code == 201
     again = decide(asking, suggestion_id)
     assert kind_of(again) == (409, "conflict")
