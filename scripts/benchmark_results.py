@@ -42,7 +42,7 @@ def write_results(to: str | Path, rows: list[Row], **facts: object) -> Path:
     """
     content = {
         "command": " ".join(
-            ["python", "-m", f"scripts.{Path(sys.argv[0]).stem}", *(_portable(part) for part in sys.argv[1:])]
+            ["python", "-m", f"scripts.{_module(Path(sys.argv[0]))}", *(_portable(part) for part in sys.argv[1:])]
         ),
         "versions": {"python": platform.python_version(), **_versions()},
         "device": {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()},
@@ -54,6 +54,11 @@ def write_results(to: str | Path, rows: list[Row], **facts: object) -> Path:
         json.dump(content, stream, indent=2)
         stream.write("\n")
     return path
+
+
+def _module(program: Path) -> str:
+    """The module of a program, which may be a package."""
+    return program.parent.name if program.stem == "__main__" else program.stem
 
 
 def _portable(argument: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from clinical_coding.artefact import publish
 from scripts.benchmark_results import RESULTS
 from scripts.performance_plots import OURS, plot_beside_peers, plot_label_spaces
+from scripts.result_tables import device, table
 
 __all__ = ["render"]
 
@@ -108,20 +109,6 @@ _NO_GPU: Final = """Not yet measured. With one GPU and the CUDA build of torch, 
 The first writes `docs/benchmarks/model/gpu.json`, the second this section."""
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _table(rows: list[dict[str, Any]], *, ours: str = "ours", peer: str = "peer") -> str:
-    lines = [f"| measure | {ours} | unit | {peer} | {peer}'s | ratio |", "|---|---:|---|---|---:|---:|"]
-    for row in rows:
-        beside = ("", "", "")
-        if row["peer"]:
-            beside = (row["peer"], _number(row["peer_value"]), f"{row['ratio']:.2f}")
-        lines.append(f"| {row['metric']} | {_number(row['value'])} | {row['unit']} | {' | '.join(beside)} |")
-    return "\n".join(lines)
-
-
 def _section(path: Path, *, absent: str) -> str:
     """Command, what was measured on, and table of a results file."""
     if not path.is_file():
@@ -129,12 +116,8 @@ def _section(path: Path, *, absent: str) -> str:
     measured = json.loads(path.read_text())
     told = [measured["summary"]] if "summary" in measured else []
     return "\n\n".join(
-        [f"`{measured['command']}`, {measured.get('gpu') or _device(measured)}.", *told, _table(measured["rows"])]
+        [f"`{measured['command']}`, {measured.get('gpu') or device(measured)}.", *told, table(measured["rows"])]
     )
-
-
-def _device(results: dict[str, Any]) -> str:
-    return f"{results['device']['processor']}, {results['device']['cores']} cores"
 
 
 def render() -> str:
@@ -153,11 +136,11 @@ def render() -> str:
         num_shortlisted=NUM_SHORTLISTED,
         dimensions=DIMENSIONS,
         command=results["command"],
-        device=_device(results),
+        device=device(results),
         torch=results["versions"]["torch"],
         transformers=results["versions"]["transformers"],
-        table=_table([row for row in results["rows"] if row not in variants]),
-        variants=_table(variants, ours="variant", peer="ours"),
+        table=table([row for row in results["rows"] if row not in variants]),
+        variants=table(variants, ours="variant", peer="ours"),
         gpu=_section(_MODEL / "gpu.json", absent=_NO_GPU),
         labels=_section(RESULTS / "label-space.json", absent=_NO_LABELS),
         int8=_section(_MODEL / "int8.json", absent=_NO_INT8),
