@@ -226,22 +226,11 @@ class EmbeddedTriton:
             data_dir: Where its log goes.
             ports: Of gRPC and of its own metrics; a free one for each 0.
         """
-        # Late: these need the extra chartloop[triton], which a local worker does without.
-        from serving.triton.config import clinical_coder_config
-
         self._repository = repository
         self._data_dir = data_dir
         self._ports = choose_ports(ports)
         self._start_timeout_seconds = settings.start_timeout_seconds
-        self._config = clinical_coder_config(
-            versions=(1,),
-            device=settings.device,
-            gpus=settings.gpus,
-            max_batch_size=settings.max_batch_size,
-            max_num_threads=settings.max_num_threads,
-            max_pass_tokens=settings.max_pass_tokens,
-            dynamic_batching=settings.dynamic_batching,
-        )
+        self._config = settings.model_configuration()
         self._server: TritonServer | None = None
         self._supervision: asyncio.Task[None] | None = None
         self.address = f"{HOST}:{self._ports[0]}"

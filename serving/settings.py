@@ -10,7 +10,7 @@ from serving.drift import DriftSettings
 from serving.ehr.settings import EhrSettings
 from serving.fallback.settings import FallbackSettings
 from serving.gateway.settings import GatewaySettings
-from serving.triton.config import Device, DynamicBatching, TritonTls
+from serving.triton.config import Device, DynamicBatching, ModelConfig, TritonTls, clinical_coder_config
 
 __all__ = ["ObservabilitySettings", "ServingSettings", "TritonSettings", "load_serving"]
 
@@ -37,6 +37,18 @@ class TritonSettings(BaseModel):
     """How long loading may take before the start is given up."""
     dynamic_batching: DynamicBatching = DynamicBatching()
     """How requests are gathered, and how many may wait."""
+
+    def model_configuration(self) -> ModelConfig:
+        """What a Triton is told of the model; its versions are named when they are served."""
+        return clinical_coder_config(
+            versions=(1,),
+            device=self.device,
+            gpus=self.gpus,
+            max_batch_size=self.max_batch_size,
+            max_num_threads=self.max_num_threads,
+            max_pass_tokens=self.max_pass_tokens,
+            dynamic_batching=self.dynamic_batching,
+        )
 
 
 class ObservabilitySettings(BaseModel):

@@ -23,7 +23,7 @@ from serving.backends import BackendError, BackendUnavailableError
 from serving.following import check_reach
 from serving.settings import ServingSettings
 from serving.triton.client import TritonBackend
-from serving.triton.config import ModelConfig, TritonTls, clinical_coder_config
+from serving.triton.config import TritonTls
 from serving.triton.control import TritonControl
 from serving.triton.repository import render_version, write_config
 
@@ -72,7 +72,7 @@ class TritonWatch:
         self._url = url
         self._settings = settings
         self._tls = tls
-        self._config = _config(settings)
+        self._config = settings.triton.model_configuration()
         self._backend: TritonBackend | None = None
         self._retry_at = 0.0
         self._retry_seconds = _FIRST_RETRY_SECONDS
@@ -198,15 +198,3 @@ def watch(
         await watching.close()
 
     asyncio.run(main())
-
-
-def _config(settings: ServingSettings) -> ModelConfig:
-    return clinical_coder_config(
-        versions=(1,),
-        device=settings.triton.device,
-        gpus=settings.triton.gpus,
-        max_batch_size=settings.triton.max_batch_size,
-        max_num_threads=settings.triton.max_num_threads,
-        max_pass_tokens=settings.triton.max_pass_tokens,
-        dynamic_batching=settings.triton.dynamic_batching,
-    )

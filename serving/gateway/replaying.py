@@ -13,7 +13,7 @@ from clinical_coding.artefact import new_id
 from clinical_coding.predictions import Prediction
 from clinical_coding.records import CodedRecord
 from clinical_coding.suggestions import SuggestionRequest
-from serving.gateway.reviewing import read_notes, review
+from serving.gateway.reviewing import read_notes, review, routing_facts
 from serving.gateway.rules import AnswerRules
 from serving.routing import Router, fired_rules
 from serving.routing.history import PastEncounter, Segment
@@ -39,16 +39,7 @@ class _Replayer:
         right = record.keys()
         fired = []
         for router in self._policies:
-            facts = router.facts(
-                record.encounter,
-                reviewed.codes,
-                read=read,
-                findings=reviewed.findings,
-                num_withheld=reviewed.num_withheld,
-                num_queries=len(reviewed.queries),
-                grouping=reviewed.grouping,
-                on=self._on,
-            )
+            facts = routing_facts(request, reviewed, read=read, router=router, on=self._on)
             fired.append(tuple(fired_rules(facts, router.rules)))
         return PastEncounter(
             segment=Segment.of(record.encounter),

@@ -7,6 +7,7 @@ queries. It knows no version, no route and no database.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from clinical_coding.artefact import new_id
 from clinical_coding.code_systems import date_of_coding
@@ -75,9 +76,22 @@ def review(
 
 
 def routing_facts(
-    request: SuggestionRequest, reviewed: Review, *, read: Mapping[str, ReadNote], router: Router
+    request: SuggestionRequest,
+    reviewed: Review,
+    *,
+    read: Mapping[str, ReadNote],
+    router: Router,
+    on: date | None = None,
 ) -> RoutingFacts:
-    """Gather what the routing policy looks at, today."""
+    """Gather what the routing policy looks at.
+
+    Args:
+        request: What was asked.
+        reviewed: What may be answered.
+        read: Of ``read_notes``.
+        router: Whose policy.
+        on: The day of routing; today when None.
+    """
     return router.facts(
         request.encounter,
         reviewed.codes,
@@ -86,6 +100,7 @@ def routing_facts(
         num_withheld=reviewed.num_withheld,
         num_queries=len(reviewed.queries),
         grouping=reviewed.grouping,
+        on=on,
     )
 
 

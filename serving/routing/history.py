@@ -3,13 +3,15 @@
 It holds no id, no note and no code.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clinical_coding.records import Complexity, Encounter, Setting
 from clinical_coding.suggestions import RouteDecision
 from serving.routing.deciding import CAUTION
+from serving.routing.shares import Share
 
-__all__ = ["PastEncounter", "Segment"]
+__all__ = ["PastEncounter", "Segment", "share_in_error"]
 
 Fired = tuple[tuple[str, RouteDecision], ...]
 
@@ -63,3 +65,8 @@ class PastEncounter:
         """
         routes = (route for name, route in self.fired[policy] if name != without)
         return max(routes, key=CAUTION.index, default=RouteDecision.AUTONOMOUS)
+
+
+def share_in_error(ones: Sequence[PastEncounter]) -> Share:
+    """How many of these would have been a wrong claim."""
+    return Share(sum(one.is_wrong for one in ones), len(ones))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from serving.routing.history import PastEncounter, Segment
+from serving.routing.history import PastEncounter, Segment, share_in_error
 from serving.routing.shares import Share
 
 __all__ = ["Pilot", "PilotPlan", "find_pilots"]
@@ -71,7 +71,7 @@ def find_pilots(history: Sequence[PastEncounter], *, share: float = 0.2, min_enc
             "give more history, or lower --min-encounters"
         )
     # By the interval's upper end: few encounters without an error prove little.
-    large.sort(key=lambda segment: (_error(chosen_on[segment]).high, -len(chosen_on[segment]), _order(segment)))
+    large.sort(key=lambda segment: (share_in_error(chosen_on[segment]).high, -len(chosen_on[segment]), _order(segment)))
     taken: list[Segment] = []
     volume = 0
     for segment in large:
@@ -98,7 +98,7 @@ def _plan(
             Pilot(
                 segment,
                 Share(len(ones), num_encounters),
-                _error(measured_on[segment]),
+                share_in_error(measured_on[segment]),
                 sum(seconds) / len(seconds) if seconds else None,
             )
         )
@@ -106,8 +106,8 @@ def _plan(
     return PilotPlan(
         pilots=tuple(pilots),
         volume=Share(len(everything), num_encounters),
-        error=_error([one for segment in taken for one in measured_on[segment]]),
-        error_of_all=_error([one for ones in measured_on.values() for one in ones]),
+        error=share_in_error([one for segment in taken for one in measured_on[segment]]),
+        error_of_all=share_in_error([one for ones in measured_on.values() for one in ones]),
         hours_saved=sum(spent) / 3600 if spent else None,
     )
 
@@ -118,7 +118,3 @@ def _seconds(ones: Iterable[PastEncounter]) -> list[float]:
 
 def _order(segment: Segment) -> tuple[str, str, str]:
     return segment.setting, segment.specialty, segment.complexity
-
-
-def _error(ones: Sequence[PastEncounter]) -> Share:
-    return Share(sum(one.is_wrong for one in ones), len(ones))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from clinical_coding.suggestions import RouteDecision
-from serving.routing.history import PastEncounter
+from serving.routing.history import PastEncounter, share_in_error
 from serving.routing.shares import Share
 
 __all__ = ["PolicyResult", "RuleResult", "Simulation", "SliceResult", "simulate"]
@@ -92,10 +92,10 @@ def _policy(history: Sequence[PastEncounter], policy: int, name: str) -> PolicyR
     return PolicyResult(
         name=name,
         routes=tuple((route, Share(routes[route], len(history))) for route in RouteDecision),
-        error=_error(autonomous),
+        error=share_in_error(autonomous),
         wrong_codes=Share(sum(one.num_wrong for one in autonomous), sum(one.num_suggested for one in autonomous)),
         missed_codes=Share(num_missed, num_missed + num_right),
-        error_of_all=_error(history),
+        error_of_all=share_in_error(history),
         rules=tuple(_rule(history, policy, rule, count) for rule, count in fired.most_common()),
         slices=tuple(_slices(history, policy)),
     )
@@ -115,7 +115,7 @@ def _rule(history: Sequence[PastEncounter], policy: int, name: str, num_fired: i
         fired=Share(num_fired, len(history)),
         moved=Share(moves.total(), len(history)),
         moves=tuple((*pair, count) for pair, count in moves.most_common()),
-        kept_from_autonomous=_error(kept),
+        kept_from_autonomous=share_in_error(kept),
     )
 
 
@@ -126,8 +126,4 @@ def _slices(history: Sequence[PastEncounter], policy: int) -> Iterable[SliceResu
             members.setdefault(getattr(one.segment, dimension), []).append(one)
         for value, ones in sorted(members.items(), key=lambda item: (-len(item[1]), item[0])):
             autonomous = [one for one in ones if one.route(policy) is RouteDecision.AUTONOMOUS]
-            yield SliceResult(dimension, value, Share(len(autonomous), len(ones)), _error(autonomous))
-
-
-def _error(ones: Sequence[PastEncounter]) -> Share:
-    return Share(sum(one.is_wrong for one in ones), len(ones))
+            yield SliceResult(dimension, value, Share(len(autonomous), len(ones)), share_in_error(autonomous))
