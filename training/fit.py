@@ -25,7 +25,7 @@ from training.checkpoints import Checkpoints
 from training.config import TrainConfig
 from training.model.freed_memory import return_free_memory
 from training.optimisers import Optimisers
-from training.processes import share, take_over_weights
+from training.processes import release_model, share, take_over_weights
 from training.step import NotFiniteError, PassTooLargeError, train_step
 
 __all__ = ["FitResult", "fit"]
@@ -143,8 +143,7 @@ def _fit(
             before_checkpoint()
             kept.save(progress)
     optimisers.before_reading_all()
-    # Whoever has the model from here on says in which precision it runs.
-    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+    release_model(prepared, accelerator)
     if held_out_score is not None:
         kept.load_best(model)
     return FitResult(progress.best_epoch or num_epochs, progress.step)

@@ -13,7 +13,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import broadcast_object_list
 from torch import nn
 
-__all__ = ["is_beside_the_first", "make_accelerator", "share", "take_over_weights"]
+__all__ = ["is_beside_the_first", "make_accelerator", "release_model", "share", "take_over_weights"]
 
 _PATIENCE = timedelta(days=2)
 """The others wait while the first reads records and measures; a process that dies ends the launch at once."""
@@ -38,6 +38,13 @@ def make_accelerator(precision: Literal["fp32", "bf16"], *, cpu: bool = False) -
         step_scheduler_with_optimizer=False,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
+
+
+def release_model(prepared: nn.Module, accelerator: Accelerator) -> None:
+    """Give a prepared model its own forward back: whoever has it from here on says in which precision it runs."""
+    model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+    # accelerate leaves the mark, and would leave such a model as it is when it is to be prepared again: in float32.
+    model._is_accelerate_prepared = False
 
 
 def share(value: Any, accelerator: Accelerator) -> Any:

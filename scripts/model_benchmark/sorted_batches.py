@@ -48,9 +48,9 @@ class _FirstModule(nn.Module):
         return {"input_ids": input_ids_WT, "attention_mask": mask_WT}
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add the states of every token."""
+        """Add the states of every token, and a sentence's, whose number older releases count."""
         hidden_WTH = encode(self.encoder, features["input_ids"], features["attention_mask"])
-        return features | {"token_embeddings": hidden_WTH}
+        return features | {"token_embeddings": hidden_WTH, "sentence_embedding": hidden_WTH[:, 0]}
 
 
 class SortedBatches:

@@ -5,6 +5,7 @@ is that of whole steps, collation included, without the first.
 """
 
 import copy
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -29,10 +30,12 @@ from training.model.coding_model import CodingModel
 from training.model.encoder import add_lora
 from training.model.varlen import reads_flat_rows
 from training.optimisers import Optimisers
-from training.processes import make_accelerator
+from training.processes import make_accelerator, release_model
 from training.step import train_step
 
 __all__ = ["training_rows"]
+
+logger = logging.getLogger(__name__)
 
 _BATCH: Final = 8
 _SIGMA: Final = 0.9
@@ -101,7 +104,7 @@ class _Side:
                 ends.append(now(self.device))
         finally:
             self.model.encoder = plain
-            accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+            release_model(prepared, accelerator)
             accelerator.free_memory()
         return ends[-1] - ends[0]
 
@@ -178,7 +181,14 @@ def training_rows(
         ),
     }
     if device.type == "cuda":
-        candidates["compiled"] = partial(ours.train, rows, sampler=sampler, config=config, compiled=True)
+        compiled = partial(ours.train, rows, sampler=sampler, config=config, compiled=True)
+        try:
+            compiled()
+        # A missing compiler, an operation that it does not know: the other ways are still measured.
+        except Exception:
+            logger.warning("the encoder cannot be compiled for training", exc_info=True)
+        else:
+            candidates["compiled"] = compiled
     with tempfile.TemporaryDirectory() as folder:
         if num_lower:
             lower = _stored(ours, notes, num_layers=num_lower, folder=Path(folder))
