@@ -72,7 +72,8 @@ class Listening:
         """
         config = uvicorn.Config(
             app,
-            # Named, for uvicorn takes whatever parser happens to be installed.
+            # Named, for uvicorn takes whatever event loop and parser happen to be installed.
+            loop="asyncio",
             http=TimedH11Protocol,
             ws="none",
             log_config=None,
