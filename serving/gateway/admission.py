@@ -2,8 +2,8 @@
 
 Without this, overload makes everybody late: all wait until their deadlines, and most of what is computed is
 thrown away. So the work that is under way is counted in characters, the rate at which it gets done is measured,
-and who would have to wait too long is told at once when to come back. Bulk work takes only a share of what may
-wait, and it waits for its turn outside; interactive requests go ahead of it, in the model too.
+and who would have to wait too long is told at once when to come back. Bulk work waits for its turn outside, until
+little else is under way; interactive requests go ahead of it, in the model too.
 """
 
 import asyncio
@@ -113,20 +113,21 @@ class Admission:
         """By how much a request would come too late, so that it must come back after; None when it may come in."""
         settings = self._settings
         is_bulk = priority is Priority.BULK
-        share = settings.bulk_share if is_bulk else 1.0
+        most_seconds = settings.bulk_wait_seconds if is_bulk else settings.max_wait_seconds
+        most_requests = settings.max_requests * (settings.bulk_share if is_bulk else 1.0)
         # Interactive requests overtake bulk work; bulk work waits for everybody.
         ahead = tuple(Priority) if is_bulk else (Priority.INTERACTIVE,)
         if not any(self._under_way[one] for one in ahead):
             # Nobody is in the way. Should the estimate be too dark, this one mends it.
             return None
         wait_seconds = self._wait_seconds(*ahead)
-        excess_seconds = wait_seconds - share * settings.max_wait_seconds
+        excess_seconds = wait_seconds - most_seconds
         if give_up_at is not None:
             own_seconds = _cost(num_characters) / self.characters_per_second
             allowed_seconds = settings.deadline_share * (give_up_at - time.monotonic())
             excess_seconds = max(excess_seconds, wait_seconds + own_seconds - allowed_seconds)
         num_requests = len(self._under_way[Priority.BULK]) if is_bulk else self.num_under_way
-        if num_requests >= share * settings.max_requests:
+        if num_requests >= most_requests:
             excess_seconds = max(excess_seconds, wait_seconds / 2)
         return excess_seconds if excess_seconds > 0 else None
 

@@ -22,7 +22,10 @@ class AdmissionSettings(BaseModel):
     """Part of a request's own deadline that its estimated answer may take, for the estimate may be wrong; less than
     the primary backend's part, so that waiting alone makes nobody ask the fallback."""
     bulk_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Part of both bounds that bulk work may take up."""
+    """Part of the requests under way that bulk work may make up."""
+    bulk_wait_seconds: Annotated[float, Field(gt=0)] = 0.25
+    """How long the work under way may take for bulk work to join it: a model at work is not interrupted, so that an
+    interactive request waits for what was handed to it before. Enough to keep the model busy."""
     initial_characters_per_second: Annotated[float, Field(gt=0)] = 30_000.0
     """Assumed rate before one is measured; that of two cores. On a quicker machine the first rush teaches it."""
     rate_half_life_seconds: Annotated[float, Field(gt=0)] = 5.0

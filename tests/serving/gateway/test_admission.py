@@ -61,7 +61,9 @@ def fill(admission: Admission, place: ExitStack, num: int, priority: Priority = 
 
 
 # A thousand characters a second, and 1,000 a request: each waits a second for each before it.
-SLOW = AdmissionSettings(initial_characters_per_second=1000, rate_half_life_seconds=1e6, max_wait_seconds=4.5)
+SLOW = AdmissionSettings(
+    initial_characters_per_second=1000, rate_half_life_seconds=1e6, max_wait_seconds=4.5, bulk_wait_seconds=2.5
+)
 
 
 def test_what_would_wait_too_long_is_told_when_to_come_back() -> None:
@@ -108,6 +110,14 @@ def test_bulk_takes_its_share_and_interactive_goes_ahead_of_it() -> None:
         with pytest.raises(ProblemError):
             fill(admission, place, 1)
     assert admission.num_refused == 1
+
+
+def test_bulk_joins_no_more_work_than_an_interactive_request_may_wait_for() -> None:
+    admission = Admission(SLOW.model_copy(update={"bulk_wait_seconds": 1.5}))
+    with ExitStack() as place:
+        fill(admission, place, 2, Priority.BULK)
+        with pytest.raises(ProblemError):
+            fill(admission, place, 1, Priority.BULK)
 
 
 def test_bulk_waits_for_room_and_gets_it() -> None:
