@@ -1,6 +1,7 @@
 """A model that was trained is handed on, and may be trained again."""
 
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from training.processes import make_accelerator, release_model
@@ -20,6 +21,8 @@ class TellsAutocast(nn.Module):
 
 
 def test_a_released_model_runs_in_full_precision_until_it_is_prepared_again() -> None:
+    # Shared by all of a process, and perhaps set up by a test before.
+    AcceleratorState._reset_state(reset_partial_state=True)
     model = TellsAutocast()
     for _ in range(2):
         accelerator = make_accelerator("bf16", cpu=True)
@@ -28,4 +31,5 @@ def test_a_released_model_runs_in_full_precision_until_it_is_prepared_again() ->
         release_model(prepared, accelerator)
         model(torch.ones(1))
         accelerator.free_memory()
+    AcceleratorState._reset_state(reset_partial_state=True)
     assert model.was_autocast == [True, False, True, False]
