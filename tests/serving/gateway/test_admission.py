@@ -100,7 +100,8 @@ def test_the_first_is_let_in_however_dark_the_estimate() -> None:
 
 
 def test_bulk_takes_its_share_and_interactive_goes_ahead_of_it() -> None:
-    admission = Admission(SLOW.model_copy(update={"max_requests": 6}))
+    # However long bulk may wait, so that its share of the requests alone refuses the fourth.
+    admission = Admission(SLOW.model_copy(update={"max_requests": 6, "bulk_wait_seconds": 60}))
     with ExitStack() as place:
         fill(admission, place, 3, Priority.BULK)
         with pytest.raises(ProblemError):
